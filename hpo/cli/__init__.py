@@ -1,0 +1,31 @@
+"""The command line: arguments, printing, exit codes (0 done, 1 ran and failed, 2 the user's mistake)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+#: Optuna stores times without a zone; every process of ours runs in UTC.
+os.environ["TZ"] = "UTC"
+
+
+def main() -> None:
+    """Entry point of the command `hpo`."""
+    _hide_password()
+    from hpo.cli.group import hpo
+
+    hpo(prog_name="hpo")
+
+
+def _hide_password() -> None:
+    """Start again with a storage URL that holds a password in the environment, where `ps` does not show it."""
+    for position, word in enumerate(sys.argv):
+        if word == "--storage" and position + 1 < len(sys.argv):
+            url, rest = sys.argv[position + 1], sys.argv[position + 2 :]
+        elif word.startswith("--storage="):
+            url, rest = word.removeprefix("--storage="), sys.argv[position + 1 :]
+        else:
+            continue
+        if "@" in url:
+            arguments = [sys.executable, "-P", "-m", "hpo", *sys.argv[1:position], *rest]
+            os.execve(sys.executable, arguments, os.environ | {"HPO_STORAGE": url})

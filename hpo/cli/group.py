@@ -1,0 +1,153 @@
+"""The group of all commands, what they share, and how users' mistakes become one clear message."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hpo import __version__
+from hpo.files import RunFiles
+
+if TYPE_CHECKING:
+    from hpo.records import StudyRecord
+    from hpo.store import Store
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Module of each command; imported when it is called or asked for help, so that none pays for another's imports.
+COMMANDS = {
+    "launch": "launch",
+    "worker": "launch",
+    "prepare": "launch",
+    "promote": "launch",
+    "status": "look",
+    "studies": "look",
+    "objectives": "look",
+    "logs": "look",
+    "export": "look",
+    "report": "look",
+    "dashboard": "look",
+    "stop": "manage",
+    "delete": "manage",
+    "storage": "manage",
+    "evaluate": "models",
+    "predict": "models",
+}
+
+
+class Commands(click.Group):
+    """Loads a command's module on demand and suggests near names."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"hpo.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@dataclass
+class Place:
+    """Where runs and records are: from --runs, --storage and their environment variables."""
+
+    files: RunFiles
+    url: str
+
+    def store(self, *, create: bool = False) -> Store:
+        from hpo.store import Store
+
+        return Store(self.url, create=create)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def hpo() -> None:
+    """Search hyperparameters of multi-task nets over cross-validation folds, and prove the best over all of them.
+
+    \b
+    hpo launch digits              search, promote and refit; two minutes on two cores
+    hpo status digits --watch      where it stands
+    hpo dashboard                  look at it in a browser
+    hpo report digits              what helped, by how much
+    """
+
+
+def placed(function: Command) -> Command:
+    """Give a command `place: Place` from --runs and --storage, and turn users' mistakes into exit code 2."""
+
+    @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), envvar="HPO_RUNS", default=Path("runs"))
+    @click.option(
+        "--storage",
+        envvar="HPO_STORAGE",
+        metavar="URL",
+        help="Database, sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; default: hpo.db in the runs folder. "
+        "Better in the environment variable HPO_STORAGE.",
+    )
+    @functools.wraps(function)
+    def command(*args: Any, runs: Path, storage: str | None, **kwargs: Any) -> Any:
+        files = RunFiles(runs)
+        place = Place(files, storage or files.database_url)
+        return mistakes(function)(*args, place=place, **kwargs)
+
+    return command  # type: ignore[return-value]
+
+
+def mistakes(function: Command) -> Command:
+    """Users' mistakes end in one message and exit code 2, never in a traceback."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if type(error).__name__ in _MISTAKES:
+                raise Mistake(str(error)) from error
+            raise
+
+    return guarded  # type: ignore[return-value]
+
+
+#: By name: importing their modules would import torch. LookupErrors come with a sentence of ours only as `Unknown`.
+_MISTAKES = {"StudyError", "DataError", "StorageError", "ModelError", "Refused", "Unknown", "DashboardError"}
+
+
+class Mistake(click.ClickException):
+    """The user's mistake."""
+
+    exit_code = 2
+
+
+def find_study(name: str) -> Path:
+    """The file `name`, or the study of that name that ships with hpo."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise Mistake(f"{path}: no such file")
+        return path
+    shipped = Path(__file__).parents[2] / "studies"
+    found = shipped / f"{name}.yaml"
+    if not found.is_file():
+        names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise Mistake(f"no study '{name}': give a YAML file, or one of those that ship with hpo: {names}")
+    return found
+
+
+def existing(store: Store, name: str | None) -> StudyRecord:
+    """The study of that name, or the only one there is."""
+    if name is not None:
+        return store.studies.get(Path(name).stem if name.endswith((".yaml", ".yml")) else name)
+    studies = store.studies.all()
+    if len(studies) == 1:
+        return studies[0]
+    if not studies:
+        raise Mistake("no study yet: start one with `hpo launch digits`")
+    raise Mistake("which study? " + ", ".join(study.name for study in studies))

@@ -1,0 +1,250 @@
+"""launch, worker, prepare, promote: the commands that start work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
+
+if TYPE_CHECKING:
+    from hpo.engines.local import LocalEngine
+    from hpo.records import StudyRecord
+    from hpo.store import Store
+
+
+@click.command()
+@click.argument("study")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes; default one per device.")
+@click.option("--devices", default="auto", show_default=True, help="auto, cpu, or a list such as cuda:0,cuda:1.")
+@click.option("--data", type=click.Path(path_type=Path), help="Raw data: a folder or file as the objective reads it.")
+@click.option("--trials", type=click.IntRange(1), help="Budget in trials, over all launches; default from the file.")
+@click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")
+@click.option("--no-promote", is_flag=True, help="Search only: no retraining over all folds, no final model.")
+@click.option(
+    "--checkpoint-every", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds; 0 = every epoch."
+)
+@click.option("--report/--no-report", default=True, show_default=True, help="Write the HTML report at the end.")
+@placed
+def launch(
+    study: str,
+    workers: int | None,
+    devices: str,
+    data: Path | None,
+    trials: int | None,
+    new_name: str | None,
+    no_promote: bool,
+    checkpoint_every: float,
+    report: bool,
+    place: Place,
+) -> None:
+    """Create the study of a YAML file, or go on with it, and work until it is done.
+
+    STUDY is a file, or the name of one that ships with hpo (`hpo objectives`). The best trial and the baseline are
+    then retrained over all folds and the best is refitted on all data. Ctrl-C gives every trial back at its last
+    epoch boundary; the same command goes on.
+
+    \b
+    hpo launch digits --workers 2
+    hpo launch abr --data recordings/ --trials 40 --devices cuda:0,cuda:1
+    hpo launch my_study.yaml --storage postgresql://me@db/hpo
+    """
+    from hpo.engines.local import LocalEngine, environment
+    from hpo.engines.local import devices as devices_of
+    from hpo.study import read_name
+
+    path = mistakes(find_study)(study)
+    name = new_name or read_name(path)
+    try:
+        slots = devices_of(devices, workers or 1)
+        slots = slots if workers else devices_of(devices, len(set(devices_of(devices, 64))))
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    environ = environment(place.url, max(1, (os.cpu_count() or 1) // len(slots)))
+    engine = LocalEngine(environ, click.echo)
+    try:
+        for number, device in enumerate(slots):
+            words = ["worker", name, "--device", device, "--supervised", "--runs", str(place.files.root)]
+            words += ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
+            engine.start(words, place.files.worker_log(name, number))
+        _prepare(path, name, data, trials, place, environ)
+        code = _supervise(engine, place, name)
+    finally:
+        engine.stop()
+    if code == 0 and report:
+        _report(place, name)
+    sys.exit(code)
+
+
+def _prepare(
+    path: Path, name: str, data: Path | None, trials: int | None, place: Place, environ: dict[str, str]
+) -> None:
+    """Read the file, prepare the data and create the study, in a process of its own, which may import torch."""
+    words = [sys.executable, "-P", "-m", "hpo", "prepare", str(path), "--name", name, "--runs", str(place.files.root)]
+    words += ["--data", str(data)] if data else []
+    words += ["--trials", str(trials)] if trials else []
+    code = subprocess.run(words, env=environ, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def _supervise(engine: LocalEngine, place: Place, name: str) -> int:
+    """Watch the workers until the study is done; the exit code."""
+    from hpo.cli.view import LaunchView
+
+    store = place.store()
+    record = store.studies.get(name)
+    interrupted: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda code, _frame: interrupted.append(code))
+    engine.go()
+    with LaunchView(store, record) as view:
+        while engine.tick(store, record.study_id) and not interrupted:
+            view.update()
+    if interrupted:
+        click.echo("stopping: every trial is given back at its last epoch boundary (again to end at once)")
+        _on_second_signal(engine)
+        engine.stop()
+        click.echo("stopped; the same command goes on from here")
+        return 128 + interrupted[0]
+    view.summary()
+    return _outcome(store, record)
+
+
+def _on_second_signal(engine: LocalEngine) -> None:
+    def end(code: int, _frame: object) -> None:
+        engine.stop(patience=0)
+        os._exit(128 + code)
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+
+
+def _outcome(store: Store, record: StudyRecord) -> int:
+    """0 when at least one trial is complete and no promotion failed."""
+    final = store.reading.final(record.study_id)
+    complete = store.reading.states(record.study_id)["COMPLETE"]
+    return 0 if complete and (final is None or final.status != "failed") else 1
+
+
+def _report(place: Place, name: str) -> None:
+    from hpo.cli.look import write
+
+    click.echo(f"report     {write(place, name, None)}")
+    click.echo("dashboard  hpo dashboard")
+
+
+@click.command(hidden=True)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--name", required=True)
+@click.option("--data", type=click.Path(path_type=Path))
+@click.option("--trials", type=int)
+@placed
+def prepare(study: Path, name: str, data: Path | None, trials: int | None, place: Place) -> None:
+    """Read a study file, prepare its data, make tables and study: the first step of a launch."""
+    from hpo.launching import create_or_resume
+    from hpo.resolve import file_hash
+    from hpo.study import Study
+
+    spec = Study.read(study, _resolve())
+    digest = file_hash(spec.objective)
+    if digest is not None:
+        click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
+    spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
+    objective = _resolve()(spec.objective)
+    create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
+
+
+def _resolve() -> Callable[[str], object]:
+    from hpo.resolve import resolve
+
+    return resolve
+
+
+@click.command()
+@click.argument("study")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+@click.option("--no-promote", is_flag=True, help="Search only.")
+@click.option(
+    "--checkpoint-every", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds; 0 = every epoch."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=None, help="CPU threads; default OMP_NUM_THREADS or all cores."
+)
+@click.option("--supervised", is_flag=True, hidden=True)
+@placed
+def worker(
+    study: str,
+    device: str,
+    no_promote: bool,
+    checkpoint_every: float,
+    threads: int | None,
+    supervised: bool,
+    place: Place,
+) -> None:
+    """Work on a study that exists, as one process on one device, e.g. in a container or a cluster job.
+
+    Any number of workers may run anywhere with the same --storage; they need no supervisor. SIGTERM gives the trial
+    back.
+
+    \b
+    hpo worker abr --device cuda:0 --storage postgresql://me@db/hpo
+    """
+    from hpo.resolve import resolve
+    from hpo.worker import Worker
+
+    if supervised and not sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]
+        sys.exit(0)  # the launch was given up before the study was there
+    store = place.store()
+    count = threads or int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    try:
+        made = Worker(
+            store,
+            place.files,
+            store.studies.get(study),
+            resolve,
+            device=device,
+            threads=count,
+            promote=not no_promote,
+            checkpoint_every=checkpoint_every,
+            supervised=supervised,
+        )
+    except LookupError as error:
+        raise Mistake(str(error)) from None
+    sys.exit(made.run())
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--devices", default="auto", show_default=True)
+@placed
+@click.pass_context
+def promote(context: click.Context, study: str | None, workers: int, devices: str, place: Place) -> None:
+    """Retrain the best trial and the baseline over all folds and refit the best, after `launch --no-promote`.
+
+    \b
+    hpo promote digits --workers 2
+    """
+    from hpo.engines.local import LocalEngine, environment
+    from hpo.engines.local import devices as devices_of
+
+    record = existing(place.store(), study)
+    engine = LocalEngine(environment(place.url, max(1, (os.cpu_count() or 1) // workers)), click.echo)
+    try:
+        for number, device in enumerate(devices_of(devices, workers)):
+            words = ["worker", record.name, "--device", device, "--supervised", "--runs", str(place.files.root)]
+            engine.start(words, place.files.worker_log(record.name, number))
+        code = _supervise(engine, place, record.name)
+    finally:
+        engine.stop()
+    _report(place, record.name)
+    context.exit(code)

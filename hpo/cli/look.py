@@ -1,0 +1,265 @@
+"""status, studies, objectives, logs, export, report, dashboard: the commands that only look. None imports torch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpo.cli.group import Mistake, Place, existing, placed
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
+
+
+@click.command()
+@click.argument("study", required=False)
+@AS_JSON
+@click.option("--watch", is_flag=True, help="Keep looking until Ctrl-C.")
+@placed
+def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
+    """Show where a study stands: trials, best, who works on what and since when, final model.
+
+    \b
+    hpo status abr
+    hpo status abr --json | jq .best.value
+    """
+    from rich.console import Console
+
+    store, console = place.store(), Console()
+    record = existing(store, study)
+    while True:
+        record = store.studies.get(record.name)
+        if as_json:
+            click.echo(json.dumps(_status(store, record)))
+        else:
+            if watch and console.is_terminal:
+                console.clear()
+            _show(console, store, record)
+        if not watch:
+            return
+        time.sleep(2)
+
+
+def _status(store: Any, record: Any) -> dict[str, Any]:
+    from hpo.status import status as look
+
+    return look(store, record)
+
+
+def _show(console: Any, store: Any, record: Any) -> None:
+    from rich.markup import escape
+
+    from hpo.cli.view import workers_table
+    from hpo.status import active
+
+    now = _status(store, record)
+    states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "no trials yet"
+    budget = now["budget"]
+    lines = [f"study    {record.name}: {states}; {budget['used']} of {budget['trials']} tickets used"]
+    if now["best"]:
+        best = now["best"]
+        lines.append(f"best     trial {best['trial']}: {record.metric} {best['value']:.4g}")
+        searched = store.reading.trials(record.study_id, [best["trial"]], curves=False)[0].searched
+        lines.append("         " + ", ".join(f"{name} {_short(value)}" for name, value in searched.items()))
+    if now["stop"]:
+        lines.append("         a stop was requested; `hpo launch` goes on")
+    if now["exhausted"]:
+        lines.append("         space exhausted: every point has been evaluated")
+    final = now["final"]
+    if final:
+        lines.append(f"final    {final['status']}" + (f": {final['path']}" if final["path"] else ""))
+    lines.append(f"compute  {now['compute_hours']:.3f} hours of training")
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    workers = active(store.reading.workers(record.study_id))
+    if workers:
+        console.print(workers_table(workers, record.metric))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@AS_JSON
+@placed
+def studies(as_json: bool, place: Place) -> None:
+    """List the studies of the database.
+
+    \b
+    hpo studies
+    hpo studies --storage postgresql://me@db/hpo
+    """
+    store = place.store()
+    rows = []
+    for record in store.studies.all():
+        states = store.reading.states(record.study_id)
+        best = store.reading.best_trial(record.study_id, record.direction)
+        done = states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
+        rows.append((record.name, record.objective, f"{done}/{record.trials}", record.metric, best and best.value))
+    if as_json:
+        keys = ("study", "objective", "trials", "metric", "best")
+        click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
+        return
+    for name, objective, trials, metric, value in rows:
+        click.echo(f"{name:24} {objective:24} {trials:>9} trials  {metric} {'-' if value is None else f'{value:.4g}'}")
+    if not rows:
+        click.echo("no study yet: start one with `hpo launch digits`")
+
+
+@click.command()
+@AS_JSON
+def objectives(as_json: bool) -> None:
+    """List the objectives that ship with hpo; your own is `module:Class` or `path/to/file.py:Class`.
+
+    \b
+    hpo objectives
+    """
+    from hpo.resolve import built_in
+
+    if as_json:
+        click.echo(json.dumps(built_in()))
+        return
+    for name, about in built_in().items():
+        click.echo(f"{name:12} {about}")
+
+
+@click.command()
+@click.argument("study")
+@click.argument("trials", type=int, nargs=-1, required=True)
+@click.option("--follow", is_flag=True, help="Keep printing as lines come.")
+@placed
+def logs(study: str, trials: tuple[int, ...], follow: bool, place: Place) -> None:
+    """Print the log of trials, one line per epoch with every loss term, score and rate; several side by side.
+
+    \b
+    hpo logs digits 7
+    hpo logs digits 7 12 --follow
+    """
+    record = existing(place.store(), study)
+    files = [place.files.trial_log(record.folder, number) for number in trials]
+    missing = [str(number) for number, file in zip(trials, files, strict=True) if not file.is_file()]
+    if missing and not follow:
+        raise Mistake(f"no log of trial {', '.join(missing)} of study {record.name} under {place.files.root}")
+    seen = [0] * len(files)
+    while True:
+        fresh = [_lines(file, seen, slot) for slot, file in enumerate(files)]
+        _print_side_by_side(trials, fresh)
+        if not follow:
+            return
+        time.sleep(0.5)
+
+
+def _lines(file: Path, seen: list[int], slot: int) -> list[str]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    fresh, seen[slot] = lines[seen[slot] :], len(lines)
+    return fresh
+
+
+def _print_side_by_side(trials: Sequence[int], fresh: Sequence[Sequence[str]]) -> None:
+    """Line by line in turn, each marked with its trial when there are several."""
+    for position in range(max((len(lines) for lines in fresh), default=0)):
+        for number, lines in zip(trials, fresh, strict=True):
+            if position < len(lines):
+                mark = f"[{number}] " if len(trials) > 1 else ""
+                click.echo(mark + lines[position])
+
+
+@click.command()
+@click.argument("study")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file; - prints."
+)
+@placed
+def export(study: str, output: Path, place: Place) -> None:
+    """Write one row per trial: state, value, end, and every parameter it used, defaults included.
+
+    \b
+    hpo export digits -o trials.csv
+    """
+    from hpo.files import write_whole
+
+    store = place.store()
+    record = existing(store, study)
+    trials = store.reading.trials(record.study_id)
+    names = sorted({name for trial in trials for name in trial.params})
+    fixed = ("number", "state", "value", "configuration", "end", "worker", "attempt", "started", "finished", "seconds")
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow([*fixed, "epochs", *names])
+    for trial in trials:
+        own = [_plain(getattr(trial, name)) for name in fixed]
+        table.writerow([*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)])
+    if str(output) == "-":
+        click.echo(text.getvalue(), nl=False)
+    else:
+        write_whole(output, text.getvalue().encode())
+        click.echo(f"{len(trials)} trials -> {output}")
+
+
+def _plain(value: Any) -> Any:
+    return "" if value is None else value
+
+
+@click.command()
+@click.argument("study", required=False)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: in the runs folder.")
+@placed
+def report(study: str | None, output: Path | None, place: Place) -> None:
+    """Write a study as one self-contained HTML page: what helped, by how much, with evidence.
+
+    \b
+    hpo report digits
+    hpo report digits -o digits.html
+    """
+    click.echo(write(place, study, output))
+
+
+def write(place: Place, study: str | None, output: Path | None) -> Path:
+    """Write the report of a study; returns its path."""
+    from hpo.report import write_report
+    from hpo.stored import as_launched, direction_of
+
+    store = place.store()
+    record = existing(store, study)
+    spec, study_id = as_launched(record), record.study_id
+    to = output or place.files.report(record.folder)
+    reading = store.reading
+    evidence = (reading.trials(study_id), reading.jobs(study_id), reading.final(study_id))
+    write_report(record, *evidence, spec.targets, partial(direction_of, record), to)
+    return to
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Other than loopback: put TLS in front.")
+@click.option("--port", type=int, default=8080, show_default=True, help="0 takes a free one.")
+@click.option("--allow-host", multiple=True, help="Further names by which browsers may call it.")
+@placed
+def dashboard(host: str, port: int, allow_host: tuple[str, ...], place: Place) -> None:
+    """Show the studies with optuna-dashboard in a browser, behind a login, read-only.
+
+    \b
+    hpo dashboard                  open the address that it prints
+    hpo dashboard --port 0 --storage postgresql://me@db/hpo
+    """
+    from hpo.dashboard import exposure, serve
+
+    store = place.store()
+    warning = exposure(host)
+    if warning:
+        click.echo(warning, err=True)
+
+    def ready(url: str) -> None:
+        click.echo(f"dashboard  {url}")
+        click.echo("read-only; Ctrl-C ends it")
+        sys.stdout.flush()
+
+    serve(store.database, host, port, allow_hosts=allow_host, ready=ready)

@@ -1,0 +1,84 @@
+"""stop, delete, storage: the commands that change what is on record."""
+
+from __future__ import annotations
+
+import shutil
+
+import click
+
+from hpo.cli.group import Place, existing, placed
+
+
+@click.command()
+@click.argument("study")
+@click.option("--now", is_flag=True, help="Do not wait for the workers to say that they have stopped.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the workers.")
+@placed
+def stop(study: str, now: bool, timeout: float, place: Place) -> None:
+    """Ask all workers of a study to give their trials back, wherever they run. `hpo launch` goes on.
+
+    \b
+    hpo stop abr
+    """
+    import time
+
+    from hpo.status import active
+
+    store = place.store()
+    record = existing(store, study)
+    store.studies.request_stop(record.study_id, "now" if now else "requested")
+    workers = active(store.reading.workers(record.study_id))
+    click.echo(f"asked {len(workers)} workers of {record.name} to stop")
+    deadline = time.monotonic() + timeout
+    while workers and not now and time.monotonic() < deadline:
+        time.sleep(0.2)
+        workers = active(store.reading.workers(record.study_id))
+    if workers and not now:
+        click.echo(f"{len(workers)} have not said that they stopped: " + ", ".join(worker.name for worker in workers))
+        raise SystemExit(1)
+    click.echo("`hpo launch` with the same study goes on")
+
+
+@click.command()
+@click.argument("study")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@placed
+def delete(study: str, yes: bool, place: Place) -> None:
+    """Delete a study with its trials, curves, logs and checkpoints. Final models stay.
+
+    \b
+    hpo delete digits
+    """
+    from hpo.status import active
+
+    store = place.store()
+    record = existing(store, study)
+    states = store.reading.states(record.study_id)
+    workers = active(store.reading.workers(record.study_id))
+    if workers:
+        click.echo(f"{len(workers)} workers are active on it: `hpo stop {record.name}` first", err=True)
+        raise SystemExit(2)
+    if not yes:
+        click.confirm(f"delete study {record.name} with {sum(states.values())} trials?", abort=True)
+    store.studies.delete(record.study_id)
+    shutil.rmtree(place.files.study(record.folder), ignore_errors=True)
+    click.echo(f"deleted {record.name}")
+
+
+@click.group()
+def storage() -> None:
+    """Make the tables of a database."""
+
+
+@storage.command("init")
+@placed
+def init(place: Place) -> None:
+    """Make the tables once; `hpo launch` does it when needed, containers run it before their workers.
+
+    \b
+    hpo storage init --storage postgresql://me@db/hpo
+    """
+    from hpo.store import redacted
+
+    place.store(create=True).close()
+    click.echo(f"tables are ready in {redacted(place.url)}")

@@ -1,0 +1,66 @@
+"""evaluate, predict: the commands for final models."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import click
+
+from hpo.cli.group import Place, placed
+
+DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Raw data; default: the objective's own.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Other weights for the same network (.safetensors, .pt)."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
+@DEVICE
+@placed
+def evaluate(model: Path, data: Path | None, weights: Path | None, as_json: bool, device: str, place: Place) -> None:
+    """Score a final model on labelled data.
+
+    \b
+    hpo evaluate runs/models/abr-1a2b3c4d/trial-0012 --data new_recordings/
+    """
+    from hpo.final_model import load_model
+
+    loaded = load_model(model, weights, device)
+    scores = loaded.evaluate(loaded.arrays(data, place.files.cache))
+    if as_json:
+        click.echo(json.dumps(scores))
+        return
+    for name, value in scores.items():
+        click.echo(f"{name:28} {value:.4g}")
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
+@DEVICE
+@placed
+def predict(model: Path, data: Path, output: Path, device: str, place: Place) -> None:
+    """Write a model's predictions, one row per row of the data.
+
+    \b
+    hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
+    """
+    from hpo.files import write_whole
+    from hpo.final_model import load_model
+
+    loaded = load_model(model, None, device)
+    columns = loaded.predict(loaded.arrays(data, place.files.cache))
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["row", *columns])
+    rows = zip(*columns.values(), strict=True)
+    table.writerows([number, *row] for number, row in enumerate(rows))
+    write_whole(output, text.getvalue().encode())
+    click.echo(f"{len(next(iter(columns.values())))} rows -> {output}")

@@ -1,0 +1,178 @@
+"""What people look at while a study runs: a live table in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from hpo.records import StudyRecord, TrialRecord, WorkerRecord
+from hpo.status import active, status
+from hpo.store import Store
+
+#: Seconds between two looks at the database.
+REFRESH = 0.5
+UNFINISHED = ("WAITING", "RUNNING")
+
+
+class LaunchView:
+    """Follows a study; `update` is called in a loop and paces itself."""
+
+    def __init__(self, store: Store, record: StudyRecord) -> None:
+        self._store, self._record = store, record
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._next = 0.0
+        self._reported: set[int] = set()
+        self._first_open = 0
+        self._jobs_done: set[int] = set()
+        self._began = time.monotonic()
+        self._finished_before = self._finished(store.reading.states(record.study_id))
+
+    def __enter__(self) -> LaunchView:
+        self._catch_up(quiet=True)
+        used, of = self._store.reading.tickets(self._record.study_id), self._record.trials
+        self._line(
+            f"study {self._record.name}: {used} of {of} trials begun, {self._record.metric} "
+            f"({self._record.direction}), fold {self._fold()} of {len(self._record.split['folds'])}"
+        )
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._catch_up(quiet=False)
+        if self._live:
+            self._live.stop()
+
+    def update(self) -> None:
+        """Show what is new; sleeps a moment, so that a loop around it does not spin."""
+        time.sleep(0.1)
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + REFRESH
+        self._catch_up(quiet=False)
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+
+    def summary(self) -> None:
+        """The last words: best trial, measured difference, where the model lies."""
+        now = status(self._store, self._record)
+        states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count)
+        self._line(f"trials     {states}; {now['compute_hours'] * 60:.1f} minutes of training")
+        if now["best"]:
+            best = now["best"]
+            self._line(
+                f"best       trial {best['trial']}, {self._record.metric} {best['value']:.4g} on the search fold"
+            )
+        final, metric = now["final"], self._record.metric
+        if final and metric in final["scores"]:
+            scores, spread = final["scores"], final["spread"]
+            text = f"{metric} {scores[metric]:.4g} ± {spread[metric]:.2g} over all folds"
+            if metric in final["baseline_scores"]:
+                base = final["baseline_scores"][metric]
+                text += f"; baseline {base:.4g} ± {final['baseline_spread'][metric]:.2g}; "
+                text += f"difference {scores[metric] - base:+.4g}"
+            self._line(f"proven     {text}")
+        if final and final["test_scores"].get(metric) is not None:
+            self._line(f"test       {metric} {final['test_scores'][metric]:.4g} on held-out rows, used once")
+        if final and final["path"]:
+            self._line(f"model      {final['path']}")
+        if final and final["error"]:
+            self._line(f"promotion failed: {final['error'].splitlines()[-1]}")
+        self._failures()
+
+    def _failures(self) -> None:
+        trials = self._store.reading.trials(self._record.study_id, curves=False)
+        failed = [t for t in trials if t.state == "FAIL"]
+        if failed:
+            last = failed[-1]
+            text = (last.end_text or "").strip().splitlines()
+            self._line(f"failed     {len(failed)} trials; trial {last.number}: {text[-1] if text else last.end}")
+            self._line(f"           see `hpo logs {self._record.name} {last.number}`")
+
+    def _catch_up(self, quiet: bool) -> None:
+        trials = self._store.reading.trials(self._record.study_id, start=self._first_open, curves=False)
+        for trial in trials:
+            if trial.state not in UNFINISHED and trial.number not in self._reported:
+                self._reported.add(trial.number)
+                if not quiet:
+                    self._line(self._ended(trial))
+        still = [t.number for t in trials if t.state in UNFINISHED]
+        self._first_open = min(still) if still else max(self._reported, default=-1) + 1
+        for job in self._store.reading.jobs(self._record.study_id):
+            if job.state in ("done", "failed") and job.job_id not in self._jobs_done:
+                self._jobs_done.add(job.job_id)
+                value = (job.scores or {}).get(self._record.metric)
+                where = "refit on all data" if job.fold < 0 else f"fold {job.fold}"
+                text = f"promotion: {job.role} (trial {job.candidate}), {where}: {job.state}"
+                if not quiet:
+                    self._line(text + (f", {self._record.metric} {value:.4g}" if value is not None else ""))
+
+    def _ended(self, trial: TrialRecord) -> str:
+        name = f" ({trial.configuration})" if trial.configuration else ""
+        value = "" if trial.value is None else f" {self._record.metric} {trial.value:.4g}"
+        why = (
+            "" if trial.end in (None, "pruned") else f" {trial.end}: {(trial.end_text or '').strip().splitlines()[-1]}"
+        )
+        return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}"
+
+    def _table(self) -> Group:
+        study_id = self._record.study_id
+        states = self._store.reading.states(study_id)
+        done = self._finished(states)
+        bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self._eta(done)))
+        bar.add_task(f"{escape(self._record.name)}", total=self._record.trials, completed=done)
+        parts: list[Any] = [bar]
+        jobs = self._store.reading.jobs(study_id)
+        if jobs:
+            promotion = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+            finished = sum(job.state in ("done", "failed") for job in jobs)
+            promotion.add_task("promotion", total=len(jobs), completed=finished)
+            parts.append(promotion)
+        best = self._store.reading.best_trial(study_id, self._record.direction)
+        if best is not None:
+            parts.append(f"best {self._record.metric} {best.value:.4g} (trial {best.number})")
+        parts.append(workers_table(active(self._store.reading.workers(study_id)), self._record.metric))
+        return Group(*parts)
+
+    def _eta(self, done: int) -> str:
+        new = done - self._finished_before
+        if new <= 0 or done >= self._record.trials:
+            return ""
+        seconds = (time.monotonic() - self._began) / new * (self._record.trials - done)
+        return f"about {int(seconds) // 60}:{int(seconds) % 60:02d} left in the search"
+
+    def _fold(self) -> int:
+        from hpo.stored import as_launched
+
+        return as_launched(self._record).folds.search
+
+    @staticmethod
+    def _finished(states: dict[str, int]) -> int:
+        return states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
+
+    def _line(self, text: str) -> None:
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def workers_table(workers: list[WorkerRecord], metric: str) -> Table:
+    """One row per worker: what it trains, at which epoch, with which losses and score."""
+    table = Table("worker", "device", "work", "epoch", "validation losses", metric, "held since", box=None)
+    for worker in workers:
+        last = worker.last.validation if worker.last else {}
+        losses = " ".join(f"{n.removeprefix('loss.')} {v:.3g}" for n, v in last.items() if n.startswith("loss."))
+        work = worker.job or (worker.state if worker.trial is None else f"trial {worker.trial}")
+        since = f"{worker.held_since:%H:%M:%S} UTC" if worker.held_since else ""
+        value = f"{last[metric]:.4g}" if metric in last else ""
+        row = (worker.name, worker.device, work, str(worker.epoch or ""), losses, value, since)
+        table.add_row(*map(escape, row))
+    return table

@@ -1,0 +1,176 @@
+"""Workers as child processes of this machine: started, watched, restarted, stopped.
+
+Imports no torch: the supervisor stays small while its children train.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from hpo.store import Store
+
+#: Restarts of one slot without a finished trial in between before it is given up.
+MOST_RESTARTS = 3
+#: Seconds a worker has to give its work back before it is killed.
+PATIENCE = 15.0
+#: A worker that gave its work back exits with this code.
+STOPPED = 143
+
+
+def devices(wanted: str, workers: int) -> list[str]:
+    """A device per worker: `auto` (every GPU in turn, else the CPU), `cpu`, or a list such as `cuda:0,cuda:1`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if wanted == "auto":
+        names = [f"cuda:{number}" for number in range(_gpus())] or ["cpu"]
+    else:
+        names = [name.strip() for name in wanted.split(",")]
+        bad = [name for name in names if name != "cpu" and not name.removeprefix("cuda:").isdigit()]
+        if bad:
+            raise ValueError(f"--devices {wanted}: {', '.join(bad)} is not auto, cpu or cuda:N")
+    return [names[slot % len(names)] for slot in range(workers)]
+
+
+def _gpus() -> int:
+    """Number of visible NVIDIA GPUs, asked without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def environment(storage: str, threads: int) -> dict[str, str]:
+    """Of a child: the storage URL travels here and not in the arguments, where `ps` would show it."""
+    count = str(threads)
+    return os.environ | {"HPO_STORAGE": storage, "TZ": "UTC", "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+
+
+@dataclass
+class Slot:
+    """One worker process and its successors."""
+
+    arguments: Sequence[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+    restarts: int = 0
+    restart_at: float = 0.0
+    finished: bool = False
+    output: IO[bytes] | None = field(default=None, repr=False)
+
+
+class LocalEngine:
+    """Runs one worker per slot until all have finished.
+
+    Args:
+        store: to give back at once what a dead process held.
+        study_id: whose workers they are.
+        environ: of the children.
+        say: prints a line.
+    """
+
+    def __init__(self, environ: dict[str, str], say: Callable[[str], None]) -> None:
+        self._environ, self._say = environ, say
+        self.slots: list[Slot] = []
+
+    def start(self, arguments: Sequence[str], log: Path) -> None:
+        """Start a worker; it waits for `go` before it touches the study."""
+        slot = Slot(arguments, log)
+        self._spawn(slot)
+        self.slots.append(slot)
+
+    def go(self) -> None:
+        """The study is there: work."""
+        for slot in self.slots:
+            self._tell(slot)
+
+    def tick(self, store: Store, study_id: int) -> bool:
+        """Look after every slot once; False when none is left running."""
+        for slot in self.slots:
+            if slot.finished:
+                continue
+            if slot.process is None:
+                if time.monotonic() >= slot.restart_at:
+                    self._spawn(slot)
+                    self._tell(slot)
+                continue
+            code = slot.process.poll()
+            if code is not None:
+                self._reap(slot, code, store, study_id)
+        return any(not slot.finished for slot in self.slots)
+
+    def stop(self, patience: float = PATIENCE) -> None:
+        """Ask every worker to give its work back, then kill what is left."""
+        running = [slot.process for slot in self.slots if slot.process and slot.process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, slot: Slot) -> None:
+        slot.log.parent.mkdir(parents=True, exist_ok=True)
+        with slot.log.open("ab") as output:
+            # A session of its own: Ctrl-C reaches the supervisor alone, which asks the workers one by one.
+            slot.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hpo", *slot.arguments],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environ,
+                start_new_session=True,
+            )
+
+    @staticmethod
+    def _tell(slot: Slot) -> None:
+        assert slot.process is not None and slot.process.stdin is not None
+        try:
+            slot.process.stdin.write(b"go\n")
+            slot.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has died already: the next tick reaps it
+
+    def _reap(self, slot: Slot, code: int, store: Store, study_id: int) -> None:
+        assert slot.process is not None
+        pid, slot.process = slot.process.pid, None
+        for name in store.workers.names(study_id, socket.gethostname(), pid):
+            returned = store.leases.give_back_lost(name)
+            store.workers.gone(name, "lost")
+            if returned:
+                self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
+        if code in (0, STOPPED):
+            slot.finished = True
+            return
+        slot.restarts += 1
+        if slot.restarts > MOST_RESTARTS:
+            slot.finished = True
+            self._say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")
+            return
+        slot.restart_at = time.monotonic() + 2.0 ** (slot.restarts - 1)
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

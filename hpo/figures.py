@@ -1,0 +1,302 @@
+"""Figures of a study: pure functions from records to plotly figures.
+
+Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which readers with any common colour vision tell
+apart; shape and dash carry the same distinction again for print. Backgrounds are transparent and no mark is black or
+white, so that a figure stands on a light or a dark page. Nothing uses WebGL, which printing and servers lack.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from hpo.evidence import FoldPair, baseline_trial, best_epoch, best_trial, finite, ordered_names, value_of
+from hpo.objective import Epoch, Metric
+from hpo.records import TrialRecord
+
+BEST, BASELINE = "#D55E00", "#0072B2"  # vermilion, blue
+OTHER, PRUNED, FAILED = "rgba(128,128,128,0.75)", "#CC9A00", "#CC79A7"
+FAINT, FAINTER, GRID = "rgba(128,128,128,0.45)", "rgba(128,128,128,0.25)", "rgba(128,128,128,0.22)"
+TERMS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#CDBB1F")
+
+#: Above this many trials the curves show the best `CURVES_SHOWN` and the configurations only.
+CURVES_LIMIT, CURVES_SHOWN = 200, 50
+#: Values that span this factor or more are drawn on a logarithmic axis.
+LOG_SPAN = 100.0
+
+
+def label(text: object, longest: int = 60) -> str:
+    """A text that plotly shows as it is: no markup of plotly's HTML subset, no `%{...}` of its templates."""
+    plain = " ".join(str(text).split())
+    plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
+    return escape(plain).replace("{", "&#123;")
+
+
+def wants_log(values: Iterable[object]) -> bool:
+    """Whether values are positive throughout and span at least two decades."""
+    numbers = [n for v in values if (n := finite(v)) is not None]
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_SPAN
+
+
+def value_axis(values: Iterable[object]) -> dict[str, Any]:
+    """A linear axis, or a logarithmic one with as many labels as its decades leave room for."""
+    numbers = [n for v in values if (n := finite(v)) is not None]
+    if not wants_log(numbers):
+        return {"type": "linear"}
+    decades = math.log10(max(numbers) / min(numbers))
+    return {"type": "log", "dtick": "D2" if decades < 3 else math.ceil(decades / 8)}
+
+
+def trial_name(trial: TrialRecord) -> str:
+    configuration = f" “{label(trial.configuration)}”" if trial.configuration is not None else ""
+    return f"trial {trial.number}{configuration}"
+
+
+def history(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
+    """Value of every trial in order, the best so far as a line; below, the trials that have no value."""
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.88, 0.12], vertical_spacing=0.03)
+    groups = (
+        ("complete", [t for t in trials if t.state == "COMPLETE"], OTHER, "circle"),
+        ("pruned", [t for t in trials if t.state == "PRUNED"], PRUNED, "triangle-down-open"),
+        ("running", [t for t in trials if t.state == "RUNNING"], FAILED, "circle-open"),
+    )
+    for name, members, colour, symbol in groups:
+        valued = [t for t in members if value_of(t, metric) is not None]
+        if valued:
+            figure.add_trace(_dots(valued, metric, name, colour, symbol), row=1, col=1)
+    figure.add_trace(_running_best(trials, metric), row=1, col=1)
+    named = [t for t in trials if t.configuration is not None and value_of(t, metric) is not None]
+    if named:
+        figure.add_trace(_stars(named, metric), row=1, col=1)
+    lost = [t for t in trials if value_of(t, metric) is None and t.state not in ("WAITING", "RUNNING")]
+    figure.add_trace(_without_value(lost), row=2, col=1)
+    shown = [value_of(t, metric) for t in trials]
+    figure.update_yaxes(title_text=axis_title(metric), **value_axis(shown), row=1, col=1)
+    figure.update_yaxes(showgrid=False, showline=False, ticks="", row=2, col=1)
+    figure.update_yaxes(range=[-1, 1], tickvals=[0], ticktext=["no value"], row=2, col=1)
+    figure.update_xaxes(title_text="trial", row=2, col=1, rangemode="tozero")
+    return styled(figure, 430)
+
+
+def _dots(trials: Sequence[TrialRecord], metric: Metric, name: str, colour: str, symbol: str) -> go.Scatter:
+    return go.Scatter(
+        x=[t.number for t in trials],
+        y=[value_of(t, metric) for t in trials],
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": 8},
+        text=[f"{trial_name(t)}, {len(t.epochs)} epochs" for t in trials],
+        hovertemplate="%{text}<br>%{y:.4g}<extra></extra>",
+    )
+
+
+def _stars(trials: Sequence[TrialRecord], metric: Metric) -> go.Scatter:
+    return go.Scatter(
+        x=[t.number for t in trials],
+        y=[value_of(t, metric) for t in trials],
+        mode="markers+text",
+        name="configuration",
+        marker={"color": BASELINE, "symbol": "star", "size": 14},
+        text=[label(t.configuration, 24) for t in trials],
+        textposition=["top right" if i % 2 == 0 else "bottom right" for i in range(len(trials))],
+        hovertemplate="%{text}<br>trial %{x}: %{y:.4g}<extra></extra>",
+        cliponaxis=False,
+    )
+
+
+def _running_best(trials: Sequence[TrialRecord], metric: Metric) -> go.Scatter:
+    x: list[int] = []
+    y: list[float] = []
+    for trial in sorted(trials, key=lambda t: t.number):
+        value = value_of(trial, metric)
+        if trial.state == "COMPLETE" and value is not None:
+            x.append(trial.number)
+            y.append(value if not y or metric.better(value, than=y[-1]) else y[-1])
+    if x:
+        x, y = [*x, max(t.number for t in trials)], [*y, y[-1]]
+    line = {"color": BEST, "width": 2.5, "shape": "hv"}
+    return go.Scatter(x=x, y=y, mode="lines", name="best so far", line=line, hoverinfo="skip")
+
+
+def _without_value(trials: Sequence[TrialRecord]) -> go.Scatter:
+    return go.Scatter(
+        x=[t.number for t in trials],
+        y=[0] * len(trials),
+        mode="markers",
+        name="ended without a value",
+        showlegend=bool(trials),
+        marker={"color": FAILED, "symbol": "x-thin", "size": 8, "line": {"color": FAILED, "width": 2}},
+        text=[f"{trial_name(t)}: {label(t.end or t.state)}" for t in trials],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def shown_in_curves(trials: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """All trials with epochs; of a large study the best and the configurations."""
+    trained = [t for t in trials if t.epochs]
+    if len(trials) <= CURVES_LIMIT:
+        return trained
+    sign = 1.0 if metric.direction == "minimize" else -1.0
+    complete = [t for t in trained if t.state == "COMPLETE" and value_of(t, metric) is not None]
+    ranked = sorted(complete, key=lambda t: sign * (value_of(t, metric) or 0.0))
+    kept = {t.number for t in ranked[:CURVES_SHOWN]} | {t.number for t in trials if t.configuration is not None}
+    return [t for t in trained if t.number in kept]
+
+
+def curves(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
+    """The metric per epoch of every trial; best and baseline in colour, a star at the epoch that counts."""
+    best, baseline = best_trial(trials, metric), baseline_trial(trials)
+    figure = go.Figure()
+    shown = shown_in_curves(trials, metric)
+    seen: set[str] = set()
+    for trial in (t for t in shown if t is not best and t is not baseline):
+        kind = "pruned" if trial.state == "PRUNED" else "other"
+        figure.add_trace(_curve(trial, metric, FAINT, 1.0, f"{kind} trials", showlegend=kind not in seen))
+        seen.add(kind)
+    for chosen, colour, role in ((None if best is baseline else baseline, BASELINE, "baseline"), (best, BEST, "best")):
+        if chosen is not None and chosen.epochs:
+            name = f"{'best = baseline' if best is baseline else role}: {trial_name(chosen)}"
+            figure.add_trace(_curve(chosen, metric, colour, 3.0, name, showlegend=True))
+            figure.add_trace(_best_mark(chosen, metric, colour))
+    values = [e.get(metric.name) for t in shown for e in t.epochs]
+    figure.update_yaxes(title_text=axis_title(metric), **value_axis(values))
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    return styled(figure, 430)
+
+
+def _curve(trial: TrialRecord, metric: Metric, colour: str, width: float, name: str, *, showlegend: bool) -> go.Scatter:
+    """One line; that of a pruned trial is dotted and ends in a cross."""
+    pruned = trial.state == "PRUNED"
+    last = len(trial.epochs) - 1
+    return go.Scatter(
+        x=[e.number for e in trial.epochs],
+        y=[finite(e.get(metric.name)) for e in trial.epochs],
+        mode="lines+markers",
+        line={"color": colour, "width": width, "dash": "dot" if pruned else "solid"},
+        marker={"color": colour, "symbol": "x", "size": [6 if pruned and i == last else 0 for i in range(last + 1)]},
+        name=name,
+        legendgroup=name,
+        showlegend=showlegend,
+        text=[trial_name(trial)] * len(trial.epochs),
+        hovertemplate="%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
+    )
+
+
+def _best_mark(trial: TrialRecord, metric: Metric, colour: str) -> go.Scatter:
+    epoch = best_epoch(trial, metric)
+    x, y = ([epoch.number], [epoch.get(metric.name)]) if epoch else ([], [])
+    marker = {"symbol": "star", "size": 13, "color": colour}
+    return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
+
+
+def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
+    """Loss terms of baseline and best per epoch: training dashed, validation solid, one colour per term."""
+    best, baseline = best_trial(trials, metric), baseline_trial(trials)
+    panels = [(role, t) for role, t in (("baseline", baseline), ("best", best)) if t is not None and t.epochs]
+    if best is baseline:
+        panels = panels[-1:]
+    titles = [f"{role}: {trial_name(trial)}" for role, trial in panels] or [" "]
+    figure = make_subplots(rows=1, cols=len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
+    every = {n for _, t in panels for e in t.epochs for n in (*e.train, *e.validation) if _is_loss(n)}
+    names = ordered_names(every, "loss")
+    for column, (_, trial) in enumerate(panels, start=1):
+        for index, name in enumerate(names):
+            colour = OTHER if name == "loss" else TERMS[(index - 1) % len(TERMS)]
+            for trace in _loss_lines(trial.epochs, name, colour, legend=column == 1):
+                figure.add_trace(trace, row=1, col=column)
+    for part, dash in (("training", "dash"), ("validation", "solid")):
+        key = go.Scatter(
+            x=[None], y=[None], mode="lines", line={"color": OTHER, "dash": dash}, name=f"{part} (any colour)"
+        )
+        figure.add_trace(key, row=1, col=1)
+    values = [
+        v for _, t in panels for e in t.epochs for s in (e.train, e.validation) for n, v in s.items() if n in every
+    ]
+    figure.update_yaxes(**value_axis(values))
+    figure.update_yaxes(title_text="loss (mean)", row=1, col=1)
+    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    styled(figure, 460)
+    return figure.update_layout(legend={"y": 1.1}, margin={"t": 90})
+
+
+def _is_loss(name: str) -> bool:
+    return name == "loss" or name.startswith("loss.")
+
+
+def _loss_lines(epochs: Sequence[Epoch], name: str, colour: str, *, legend: bool) -> list[go.Scatter]:
+    shown = "weighted sum" if name == "loss" else label(name.removeprefix("loss."), 30)
+    parts = (("training", "dash", [e.train for e in epochs]), ("validation", "solid", [e.validation for e in epochs]))
+    return [
+        go.Scatter(
+            x=[e.number for e in epochs],
+            y=[finite(values.get(name)) for values in measured],
+            mode="lines",
+            line={"color": colour, "width": 3 if name == "loss" else 2, "dash": dash},
+            name=shown,
+            legendgroup=shown,
+            showlegend=legend and part == "validation",
+            hovertemplate=f"{shown}, {part}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
+        )
+        for part, dash, measured in parts
+    ]
+
+
+def folds(pairs: Sequence[FoldPair], metric: Metric) -> go.Figure:
+    """Baseline and best on every fold of a promotion, a line between the two; the dashed lines are the means."""
+    figure = go.Figure()
+    places = [f"fold {p.fold}" for p in pairs]
+    many = len({p.seed for p in pairs}) > 1
+    places = [f"{place}, seed {p.seed}" for place, p in zip(places, pairs, strict=True)] if many else places
+    joined: list[tuple[str | None, float | None]] = []
+    for place, pair in zip(places, pairs, strict=True):
+        joined += [(place, pair.before), (place, pair.after), (None, None)]
+    line = {"color": FAINT, "width": 2}
+    figure.add_trace(
+        go.Scatter(x=[x for x, _ in joined], y=[y for _, y in joined], mode="lines", line=line, showlegend=False)
+    )
+    for name, colour, symbol, values in (
+        ("baseline", BASELINE, "circle-open", [p.before for p in pairs]),
+        ("best", BEST, "circle", [p.after for p in pairs]),
+    ):
+        marker = {"color": colour, "symbol": symbol, "size": 11, "line": {"color": colour, "width": 2}}
+        figure.add_trace(go.Scatter(x=places, y=values, mode="markers", name=name, marker=marker))
+        present = [v for v in values if v is not None]
+        if present:
+            figure.add_hline(y=math.fsum(present) / len(present), line={"color": colour, "width": 1.5, "dash": "dash"})
+    figure.update_yaxes(title_text=axis_title(metric))
+    return styled(figure, 360)
+
+
+def axis_title(metric: Metric) -> str:
+    return f"{label(metric.name, 40)} ({'higher' if metric.direction == 'maximize' else 'lower'} is better)"
+
+
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """One look for all figures: no boxes, faint grid, legend above."""
+    axis: dict[str, Any] = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": FAINT,
+        "automargin": True,
+        "ticks": "outside",
+    }
+    axis |= {"tickcolor": FAINT, "showline": True}
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 64, "r": 24, "t": 56, "b": 48},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif", "size": 13},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "bgcolor": "rgba(0,0,0,0)"},
+        hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": BASELINE},
+    )
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    return figure

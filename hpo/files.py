@@ -1,0 +1,97 @@
+"""Every path of a run. Files appear complete: written beside their place, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+
+
+class RunFiles:
+    """The folder of all runs.
+
+        runs/hpo.db                                    the default database
+        runs/cache/                                    prepared data
+        runs/studies/NAME-1a2b3c4d/trials/0012.log     one line per epoch
+        runs/studies/NAME-1a2b3c4d/jobs/0003.log
+        runs/workers/NAME-0.log                        what a worker process printed
+        runs/studies/NAME-1a2b3c4d/checkpoints/LEASE/TOKEN/
+        runs/models/NAME-1a2b3c4d/trial-0012/          final model
+
+    Args:
+        root: made when missing, readable by its owner alone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    @property
+    def database_url(self) -> str:
+        return f"sqlite:///{self.root / 'hpo.db'}"
+
+    @staticmethod
+    def new_folder(study_name: str) -> str:
+        """A folder name for a new study; nothing in a study's name can lead out of the runs folder."""
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", study_name)[:64]
+        return f"{safe}-{secrets.token_hex(4)}"
+
+    def study(self, folder: str) -> Path:
+        return self.root / "studies" / folder
+
+    def trial_log(self, folder: str, number: int) -> Path:
+        return self._parent(self.study(folder) / "trials" / f"{number:04d}.log")
+
+    def job_log(self, folder: str, job_id: int) -> Path:
+        return self._parent(self.study(folder) / "jobs" / f"{job_id:04d}.log")
+
+    def worker_log(self, study_name: str, worker: int) -> Path:
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", study_name)[:64]
+        return self._parent(self.root / "workers" / f"{safe}-{worker}.log")
+
+    def checkpoints(self, folder: str, lease_id: int) -> Path:
+        return self.study(folder) / "checkpoints" / str(lease_id)
+
+    def remove_checkpoints(self, folder: str, lease_id: int) -> None:
+        """A unit of work that is done needs none."""
+        shutil.rmtree(self.checkpoints(folder, lease_id), ignore_errors=True)
+
+    def model(self, folder: str, number: int) -> Path:
+        return self.root / "models" / folder / f"trial-{number:04d}"
+
+    def report(self, folder: str) -> Path:
+        return self._parent(self.study(folder) / "report.html")
+
+    @staticmethod
+    def _parent(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds all of it or what it held before, also after a power loss."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+        sync_folder(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,240 @@
+"""The final model: a folder that appears complete or not at all, and a module that is ready to use.
+
+weights.safetensors      the network, with its input scalers
+statistics.safetensors   what was computed from the training rows
+config.yaml              objective, every parameter, epochs, data fingerprint, versions
+metrics.json             per fold, mean and spread, baseline, held-out test
+README.md                model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from hpo.arrays import Arrays, Feed, open_arrays
+from hpo.files import sync_folder
+from hpo.objective import Batch, Objective, Outputs, Params
+from hpo.records import FinalRecord
+from hpo.resolve import resolve
+from hpo.training import FoldRun, forward, measure
+
+if TYPE_CHECKING:
+    from hpo.store import Lease
+    from hpo.work import Surroundings
+
+
+class ModelError(Exception):
+    """A model folder or a weights file cannot be used; the message says why."""
+
+
+class FinalModel(torch.nn.Module):
+    """A trained network with all it needs to read raw data of its objective.
+
+    Attributes:
+        objective: what it was trained for.
+        params: every value it was trained with.
+        info: facts of the training data (class names, ...).
+        network: the plain `torch.nn.Module`.
+    """
+
+    def __init__(self, objective: Objective, config: Mapping[str, Any], statistics: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.objective, self.config, self.info = objective, config, config["info"]
+        self.params = Params.from_flat(config["params"])
+        self.statistics = statistics
+        self.network = objective.model(self.params, statistics)
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Outputs for a prepared batch (see the objective's `prepare`)."""
+        return forward(self.network, batch)
+
+    def arrays(self, source: Path | None, cache: Path) -> Arrays:
+        """Raw data prepared as for training."""
+        return open_arrays(self.objective, source, self.params.flat(), cache)
+
+    def evaluate(self, arrays: Arrays) -> dict[str, float]:
+        """Losses and scores over all rows."""
+        device = next(self.network.parameters()).device
+        statistics = {name: value.to(device) for name, value in self.statistics.items()}
+        batches = self._batches(arrays, device)
+        return measure(self.network, batches, self.objective, self.params, statistics, self.info)
+
+    def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """The objective's prediction columns, one entry per row."""
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        parts: list[dict[str, np.ndarray]] = []
+        with torch.inference_mode():
+            for batch in self._batches(arrays, device):
+                parts.append(self.objective.predict(self(batch), batch, self.info))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _batches(self, arrays: Arrays, device: torch.device) -> Iterator[Batch]:
+        feed = Feed(arrays, device)
+        rows = torch.arange(len(arrays), device=device if feed.resident else "cpu")
+        return feed.batches(rows.split(int(self.params.data["batch_size"]) * 4))
+
+
+def load_model(path: str | Path, weights: str | Path | None = None, device: str = "cpu") -> FinalModel:
+    """A final model, in evaluation mode.
+
+    Args:
+        path: the model's folder.
+        weights: other weights for the same network: `.safetensors`, or a state_dict saved with `torch.save`
+            (read with `weights_only`, so that no code in it can run).
+        device: where to put it.
+
+    Raises:
+        ModelError: not a model folder, the objective's file changed, or weights that do not fit.
+    """
+    folder = Path(path)
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        objective = resolve(config["objective"], config["objective_hash"])
+        model = FinalModel(objective, config, load_file(folder / "statistics.safetensors"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(f"{folder} is not a model folder: {Path(error.filename).name} is missing") from None
+    except LookupError as error:
+        raise ModelError(f"{folder}: {error}") from None
+    file = folder / "weights.safetensors" if weights is None else Path(weights)
+    try:
+        model.network.load_state_dict(_state_dict(file))
+    except RuntimeError as error:
+        raise ModelError(f"{file} does not fit the network of {folder}: {error}") from None
+    return model.to(device).eval()
+
+
+def _state_dict(file: Path) -> dict[str, torch.Tensor]:
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
+    except FileNotFoundError:
+        raise ModelError(f"{file}: no such file") from None
+    except Exception as error:  # safetensors, zip and unpickling each have errors of their own
+        raise ModelError(f"{file} cannot be read as weights: {str(error).splitlines()[0]}") from None
+
+
+def save_model(
+    run: FoldRun, around: Surroundings, lease: Lease, final: FinalRecord, test_scores: Mapping[str, float]
+) -> Path:
+    """Write the folder beside its place and rename it.
+
+    Models are never overwritten: a folder that is there already is this very one, left by a worker that died before
+    it could say so.
+    """
+    assert lease.candidate is not None
+    path = around.files.model(around.record.folder, lease.candidate)
+    if path.exists():
+        return path
+    beside = path.with_name(f".{path.name}.{lease.token}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    save_file(_plain(run.model.state_dict()), beside / "weights.safetensors")
+    save_file(_plain(run.statistics), beside / "statistics.safetensors")
+    config = _config(run, around, lease)
+    (beside / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    metrics = _metrics(final, test_scores)
+    (beside / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    (beside / "README.md").write_text(_card(config, metrics))
+    for file in beside.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    os.replace(beside, path)
+    sync_folder(path.parent)
+    return path
+
+
+def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _config(run: FoldRun, around: Surroundings, lease: Lease) -> dict[str, Any]:
+    record = around.record
+    return {
+        "study": record.name,
+        "study_hash": record.text_hash,
+        "trial": lease.candidate,
+        "objective": record.objective,
+        "objective_hash": record.objective_hash,
+        "params": run.params.flat(),
+        "epochs": len(run.epochs),
+        "training_rows": len(run.fold.train),
+        "test_rows": len(around.split.test),
+        "data": record.data,
+        "fingerprint": record.fingerprint,
+        "metric": {"name": record.metric, "direction": record.direction},
+        "versions": dict(record.versions),
+        "info": dict(record.info),
+    }
+
+
+def _metrics(final: FinalRecord, test_scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "folds": {"mean": final.scores, "sd": final.spread},
+        "baseline": {"mean": final.baseline_scores, "sd": final.baseline_spread},
+        "test": dict(test_scores),
+    }
+
+
+def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    folds, baseline, test = metrics["folds"], metrics["baseline"], metrics["test"]
+    rows = [
+        f"| {name} | {folds['mean'][name]:.4g} ± {folds['sd'][name]:.2g} | {_cell(baseline['mean'].get(name))} "
+        f"| {_cell(test.get(name))} |"
+        for name in folds["mean"]
+    ]
+    params = [f"| `{name}` | {value} |" for name, value in config["params"].items()]
+    data = config["data"] or f"{config['objective']}'s own data" + (
+        " (SYNTHETIC: not a finding about real recordings)" if config["info"].get("synthetic") else ""
+    )
+    return "\n".join(
+        [
+            f"# {config['study']}: trial {config['trial']}",
+            "",
+            f"Objective `{config['objective']}`, chosen by {config['metric']['name']} "
+            f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for {config['epochs']} epochs.",
+            "",
+            f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.",
+            "",
+            "## Scores",
+            "",
+            "Mean ± standard deviation over the cross-validation folds (each retrained without pruning), the baseline",
+            "configuration on the same folds, and this model on the held-out test rows, which were used once.",
+            "",
+            "| measure | folds | baseline | test |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "## Parameters",
+            "",
+            "| parameter | value |",
+            "|---|---|",
+            *params,
+            "",
+            "## Use",
+            "",
+            "```python",
+            "import hpo",
+            'model = hpo.load_model("path/to/this/folder")',
+            "```",
+            "",
+            "Trained on: " + ", ".join(f"{name} {version}" for name, version in config["versions"].items()),
+            "",
+        ]
+    )
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,85 @@
+"""A worker's heartbeat: renews its lease, watches the others', hears requests to stop.
+
+One thread beside the training loop. It survives errors of the database, and stops renewing when training makes no
+progress, so that a hung trial is taken over.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.store import Lease, Store, Watch
+
+#: Without a batch for this long a run counts as hung and its lease is no longer renewed.
+HUNG_SECONDS = 600.0
+
+
+class Heart:
+    """Beats every fifth of the lease's grace period, at most every 5 s.
+
+    Args:
+        store: of this process.
+        study_id: whose leases are watched and whose stop request is heard.
+        worker: this worker's name.
+        grace: seconds without a change of its beat after which a lease is taken over.
+        alone: tells whether the supervisor that started this process is gone.
+    """
+
+    def __init__(self, store: Store, study_id: int, worker: str, grace: float, alone: Callable[[], bool]) -> None:
+        self._store, self._study_id, self._worker, self._alone = store, study_id, worker, alone
+        self.watch = Watch(grace)
+        self._interval = min(grace / 5, 5.0)
+        self._lease: Lease | None = None
+        self._guard = threading.Lock()
+        self._end = threading.Event()
+        self._progress = time.monotonic()
+        self.stop = threading.Event()  #: give back at the epoch boundary and end
+        self.lost = threading.Event()  #: the lease held now belongs to someone else
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Heart:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def hold(self, lease: Lease | None) -> None:
+        """Renew this lease from now on; None for none."""
+        with self._guard:
+            self._lease = lease
+            self._progress = time.monotonic()
+            self.lost.clear()
+
+    def should_stop(self) -> bool:
+        """Asked by training between batches, which proves that it makes progress."""
+        self._progress = time.monotonic()
+        return self.stop.is_set() or self.lost.is_set()
+
+    def rest(self, seconds: float) -> None:
+        """Wait for work, or until asked to stop."""
+        self.stop.wait(seconds)
+
+    def _run(self) -> None:
+        while not self._end.wait(self._interval):
+            try:
+                self._beat()
+            except SQLAlchemyError:
+                # Nobody could beat while the database was away: judge no one by that time.
+                self.watch.forget()
+
+    def _beat(self) -> None:
+        with self._guard:
+            lease = self._lease
+            if lease is not None and time.monotonic() - self._progress < HUNG_SECONDS:
+                if not self._store.leases.renew(lease):
+                    self.lost.set()
+        self._store.leases.observe(self._study_id, self.watch)
+        self._store.workers.seen(self._worker, "waiting" if lease is None else "training")
+        if self._store.studies.stop_requested(self._study_id) or self._alone():
+            self.stop.set()

@@ -1,0 +1,140 @@
+"""Create a study from a YAML file, or go on with the one that is there: the step before the workers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from hpo.arrays import Arrays, open_arrays
+from hpo.files import RunFiles
+from hpo.objective import DataError, Objective
+from hpo.records import StudyRecord
+from hpo.store import Store
+from hpo.stored import as_launched
+from hpo.study import Study, differences
+
+PACKAGES = ("hpo", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
+
+
+class Refused(Exception):
+    """The study exists and the file now asks for something that must not change."""
+
+
+def create_or_resume(
+    spec: Study,
+    trials: int | None,
+    store: Store,
+    files: RunFiles,
+    objective: Objective,
+    objective_hash: str | None,
+    say: Callable[[str], None],
+) -> StudyRecord:
+    """The study of this file, created now or gone on with.
+
+    Args:
+        spec: the file.
+        trials: a budget from the command line, which counts more than the file's.
+        store: with its tables made.
+        files: the runs folder.
+        objective: of the study.
+        objective_hash: of the user's own file.
+        say: prints a line for the user.
+
+    Raises:
+        DataError: the data are unusable.
+        Refused: with everything that differs and the way out.
+    """
+    if trials is not None:
+        spec = replace(spec, budget=replace(spec.budget, trials=trials))
+    source = Path(spec.data) if spec.data else None
+    arrays = open_arrays(objective, source, spec.fixed, files.cache)
+    if arrays.info.get("synthetic"):
+        say(
+            f"SYNTHETIC DATA: no --data was given, {spec.objective} generates its own. Results say nothing about "
+            "real recordings."
+        )
+    try:
+        record = store.studies.get(spec.name)
+    except LookupError:
+        return _create(spec, store, files, objective, arrays, objective_hash)
+    if trials is None and spec.budget.trials < record.trials:
+        # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.
+        spec = replace(spec, budget=replace(spec.budget, trials=record.trials))
+    return _resume(spec, store, record, arrays, objective_hash, say)
+
+
+def _create(
+    spec: Study, store: Store, files: RunFiles, objective: Objective, arrays: Arrays, objective_hash: str | None
+) -> StudyRecord:
+    split = objective.split(arrays, spec.folds.count, spec.seed)
+    if len(split.folds) != spec.folds.count:
+        raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
+    return store.studies.create(
+        spec.name,
+        _points(spec, spec.configurations),
+        text=spec.text,
+        text_hash=spec.text_hash,
+        source=spec.source,
+        folder=files.new_folder(spec.name),
+        objective=spec.objective,
+        objective_hash=objective_hash,
+        data=spec.data,
+        fingerprint=arrays.fingerprint,
+        split=split.to_json(),
+        info=dict(arrays.info),
+        vocabulary=objective.vocabulary(),
+        versions=_versions(),
+        metric=spec.metric.name,
+        direction=spec.metric.direction,
+        trials=spec.budget.trials,
+        hours=spec.budget.hours,
+    )
+
+
+def _resume(
+    spec: Study,
+    store: Store,
+    record: StudyRecord,
+    arrays: Arrays,
+    objective_hash: str | None,
+    say: Callable[[str], None],
+) -> StudyRecord:
+    old = as_launched(record)
+    allowed, refused = differences(old, spec)
+    if arrays.fingerprint != record.fingerprint and not refused:
+        refused.append("data: the content of the files has changed since the study was launched")
+    if objective_hash != record.objective_hash:
+        refused.append(f"objective: {spec.objective} has changed since the study was launched")
+    if refused:
+        listed = "\n".join(f"  {line}" for line in refused)
+        raise Refused(
+            f"study '{spec.name}' exists and was launched with something else:\n{listed}\n"
+            f"Trials of both could not be compared. Launch the file as it is now with --new-name NAME, or restore it."
+        )
+    for line in allowed:
+        say(f"changed: {line}")
+    new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
+    if spec.budget.trials > record.trials and store.promotions.planned(record.study_id):
+        store.promotions.reset(record.study_id)
+    store.studies.change(
+        record.study_id,
+        _points(spec, new),
+        text=spec.text,
+        text_hash=spec.text_hash,
+        trials=spec.budget.trials,
+        hours=spec.budget.hours,
+        stop=None,
+    )
+    return store.studies.get(spec.name)
+
+
+def _points(spec: Study, names: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The searched values of each named configuration."""
+    return {name: {key: spec.configurations[name][key] for key in spec.space} for name in names}
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}

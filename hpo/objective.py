@@ -1,0 +1,313 @@
+"""The contract between the service and the science: Params, Metric, Split, Objective.
+
+This module does not import torch, so that `hpo status` and the supervisor stay light; objectives do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from hpo.arrays import ArrayFolder, Arrays
+
+Value = bool | int | float | str
+Direction = Literal["minimize", "maximize"]
+
+#: One mini-batch: named tensors, each with the row as its first dimension, on the device of the run.
+Batch = dict[str, "torch.Tensor"]
+#: What a network returns: named tensors, first dimension the row.
+Outputs = dict[str, "torch.Tensor"]
+#: One loss term of a batch: the sum over its valid entries and their number (or weight), both 0-d.
+Term = tuple["torch.Tensor", "torch.Tensor"]
+#: Additive sums of a batch: adding those of two batches gives those of their union.
+Sums = dict[str, "torch.Tensor"]
+
+#: Values of the groups that the training loop itself reads. Objectives add theirs (`Objective.defaults`).
+LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
+    {
+        "data.batch_size": 64,
+        #: Rows of classes rarer than `rare_threshold_share` are drawn up to `rare_boost_cap` times as often; 1 = off.
+        "sampling.rare_boost_cap": 1.0,
+        "sampling.rare_threshold_share": 0.02,
+        "optimizer.lr": 1e-3,
+        "optimizer.weight_decay": 1e-2,
+        #: Largest norm of the whole gradient; 0 = no clipping.
+        "optimizer.gradient_clip": 1.0,
+        #: `cosine` (down to `eta_min`), `plateau` (factor, patience, min_lr) or `constant`, after a linear warm-up.
+        "schedule.name": "cosine",
+        "schedule.warmup_epochs": 0,
+        "schedule.eta_min": 0.0,
+        "schedule.factor": 0.5,
+        "schedule.patience": 5,
+        "schedule.min_lr": 1e-7,
+        "schedule.monitor": "loss",
+        #: Epochs without improvement by more than `min_delta` before a fold stops, counted from `min_epochs`; 0 = off.
+        "stopping.patience": 10,
+        "stopping.min_delta": 0.0,
+        "stopping.min_epochs": 5,
+        #: Any named loss or score; `metric` stands for the metric of the study.
+        "stopping.monitor": "metric",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """One point of the search space, with every value that is not searched, grouped by who uses it."""
+
+    data: Mapping[str, Any]  #: batch size, clip length: must agree among lanes
+    sampling: Mapping[str, Any]  #: how often rows are drawn
+    augment: Mapping[str, Any]  #: strengths of the augmentation
+    model: Mapping[str, Any]  #: widths, dropout
+    loss: Mapping[str, Any]  #: focal_gamma, label_smoothing, `<term>_weight`
+    optimizer: Mapping[str, Any]  #: lr, weight_decay, gradient_clip
+    schedule: Mapping[str, Any]  #: shape of the learning rate over the epochs
+    stopping: Mapping[str, Any]  #: patience, min_delta, min_epochs
+
+    @classmethod
+    def from_flat(cls, values: Mapping[str, Any]) -> Params:
+        """Group `{"optimizer.lr": 1e-3, ...}`.
+
+        Raises:
+            KeyError: when a name has no group or an unknown one.
+        """
+        grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+        for name, value in values.items():
+            group, _, key = name.partition(".")
+            if group not in grouped or not key:
+                raise KeyError(f"{name!r} is not GROUP.KEY with a group of {', '.join(GROUPS)}")
+            grouped[group][key] = value
+        return cls(**{group: MappingProxyType(values) for group, values in grouped.items()})
+
+    def flat(self) -> dict[str, Any]:
+        """The inverse of `from_flat`, in the order of the groups."""
+        return {f"{group}.{key}": value for group in GROUPS for key, value in getattr(self, group).items()}
+
+    def key(self) -> str:
+        """A digest that is equal for equal values; two trials of a study never share one."""
+        text = json.dumps(self.flat(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+GROUPS = tuple(field.name for field in fields(Params))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named loss or score and which way is better."""
+
+    name: str
+    direction: Direction
+
+    def better(self, value: float, than: float, by: float = 0.0) -> bool:
+        """Whether `value` improves on `than` by more than `by`."""
+        return value > than + by if self.direction == "maximize" else value < than - by
+
+    @property
+    def worst(self) -> float:
+        return float("-inf") if self.direction == "maximize" else float("inf")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers of one cross-validation fold; `validation` is empty for a refit on all data."""
+
+    index: int
+    train: np.ndarray
+    validation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Split:
+    """Every fold of a study and the held-out test rows (possibly none); no group is on two sides of any of them."""
+
+    folds: tuple[Fold, ...]
+    test: np.ndarray
+
+    def refit(self) -> Fold:
+        """All rows but the test rows, without validation."""
+        first = self.folds[0]
+        return Fold(-1, np.sort(np.concatenate([first.train, first.validation])), np.empty(0, np.int64))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "folds": [{"train": f.train.tolist(), "validation": f.validation.tolist()} for f in self.folds],
+            "test": self.test.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Split:
+        def rows(values: list[int]) -> np.ndarray:
+            return np.asarray(values, dtype=np.int64)
+
+        folds = enumerate(record["folds"])
+        return cls(tuple(Fold(i, rows(f["train"]), rows(f["validation"])) for i, f in folds), rows(record["test"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one epoch of one fold came to.
+
+    `train` and `validation` map `loss` (the weighted sum), `loss.TERM` (unweighted means) and every score
+    that could be computed to finite numbers; a score that could not (class absent, nothing labelled) is missing.
+    """
+
+    number: int  #: counted from 1
+    train: Mapping[str, float]
+    validation: Mapping[str, float]
+    lr: float  #: learning rate of the last step
+    gradient_norm: float  #: mean over the steps, before clipping
+    seconds: float
+    samples: int  #: rows trained on
+    peak_memory_mb: float  #: of the device; resident memory of the process on a CPU
+
+    def get(self, name: str) -> float | None:
+        """A validation value by name, a training value as `train.NAME`; None where it is missing."""
+        if name.startswith("train."):
+            return self.train.get(name.removeprefix("train."))
+        return self.validation.get(name)
+
+    def to_json(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Epoch:
+        return cls(**record)
+
+
+class DataError(Exception):
+    """The data cannot be used; the message names file, row, column and the way out."""
+
+
+class Vocabulary:
+    """The names an objective gives to its parameters, losses and scores, without its code.
+
+    It is stored with a study, so that status and report can read the study's file again without importing torch.
+    """
+
+    name: str
+    #: Every own parameter as GROUP.KEY with its default; may also override one of LOOP_DEFAULTS.
+    defaults: Mapping[str, Value]
+    #: Names of the loss terms; each needs a default `loss.<term>_weight`.
+    terms: tuple[str, ...]
+    #: Score names, or patterns such as `f1.*`, with the direction that is better.
+    scores: Mapping[str, Direction]
+    #: Parameters of the group `data` that `prepare` reads; they are fixed within a study.
+    prepare_keys: tuple[str, ...] = ()
+
+    def metric(self, name: str) -> Metric:
+        """The direction of a loss or score by name (`train.` in front allowed).
+
+        Raises:
+            KeyError: for a name this objective does not have, with the ones it has.
+        """
+        bare = name.removeprefix("train.")
+        if bare == "loss" or bare in {f"loss.{term}" for term in self.terms}:
+            return Metric(name, "minimize")
+        for pattern, direction in self.scores.items():
+            if fnmatchcase(bare, pattern):
+                return Metric(name, direction)
+        raise KeyError(f"{name!r} is neither a loss nor a score of {self.name}: {', '.join(self.measures())}")
+
+    def measures(self) -> Iterator[str]:
+        """Every name that `metric` knows."""
+        yield "loss"
+        yield from (f"loss.{term}" for term in self.terms)
+        yield from self.scores
+
+    def vocabulary(self) -> dict[str, Any]:
+        """These names as plain values."""
+        names = {"name": self.name, "defaults": dict(self.defaults), "scores": dict(self.scores)}
+        return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Vocabulary:
+        names = Vocabulary()
+        names.name, names.defaults, names.scores = record["name"], record["defaults"], record["scores"]
+        names.terms, names.prepare_keys = tuple(record["terms"]), tuple(record["prepare_keys"])
+        return names
+
+
+class Objective(Vocabulary, ABC):
+    """One scientific question: its data, network, losses and scores.
+
+    A class is final and holds no state. Methods that see a batch use the values of `Params` in arithmetic only,
+    never in an `if` or through `.item()`, so that the same code runs for one trial or vmapped over many.
+    """
+
+    #: Raise it whenever `prepare` writes something else for the same source: the cache is keyed by it.
+    version: int = 1
+
+    @abstractmethod
+    def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
+        """Read the raw data, or generate synthetic data where `source` is None, into `folder`.
+
+        Returns:
+            JSON-able facts about the data set (class names, sampling rate, ...), later `arrays.info`. The key
+            `rows` is added by the service; `synthetic: True` makes the service say so loudly.
+
+        Raises:
+            DataError: with everything that is wrong with the files.
+        """
+
+    @abstractmethod
+    def split(self, arrays: Arrays, folds: int, seed: int) -> Split:
+        """Deterministic folds and test rows.
+
+        Raises:
+            DataError: when the data do not allow that many folds.
+        """
+
+    @abstractmethod
+    def labels(self, arrays: Arrays) -> np.ndarray:
+        """`int64[rows]`: the class of each row, by which rare rows are boosted and counted; -1 = none."""
+
+    @abstractmethod
+    def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """Scalers, class shares and the like from the given training rows; they travel with the model."""
+
+    @abstractmethod
+    def model(self, params: Params, statistics: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+        """A network whose `forward(batch)` takes a `Batch` and returns `Outputs`."""
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Change a training batch, one draw per row, all randomness from `generator`."""
+        return batch
+
+    @abstractmethod
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, torch.Tensor]
+    ) -> dict[str, Term]:
+        """Every term of `terms` as (sum, count); the mean is sum / count, and 0 where nothing is labelled."""
+
+    @abstractmethod
+    def sums(self, outputs: Outputs, batch: Batch) -> Sums:
+        """Additive sums from which `score` computes; the shapes must not depend on the batch's size."""
+
+    @abstractmethod
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        """Scores of a whole split from its added sums; a score that cannot be computed is left out."""
+
+    @abstractmethod
+    def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Columns of the prediction table, one entry per row."""
+
+    def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
+        """Tables for `hpo check`: heading -> (what -> rows), e.g. rows per class, per group, per missing label."""
+        labels = self.labels(arrays)
+        names = arrays.info.get("classes")
+        numbers, counts = np.unique(labels, return_counts=True)
+        title = [str(names[n]) if names and n >= 0 else ("unlabelled" if n < 0 else str(n)) for n in numbers]
+        return {"class": dict(zip(title, counts.tolist(), strict=True))}

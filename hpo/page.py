@@ -1,0 +1,231 @@
+"""The page of a report: HTML around sections and figures.
+
+One file without any request to a network: plotly.js is inline, and a content security policy forbids everything else.
+The policy names one nonce, so that a script smuggled in through a name would not run even if escaping failed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A figure with what it shows."""
+
+    key: str
+    title: str
+    caption: str
+    figure: go.Figure
+
+    def json(self) -> Markup:
+        """The figure for a `<script type="application/json">`; nothing in it can end the tag, `<` is escaped."""
+        text = self.figure.to_json()
+        for character in "<>&\u2028\u2029":
+            text = text.replace(character, f"\\u{ord(character):04x}")
+        return Markup(text)
+
+
+def render(sections: Mapping[str, Any], plots: Sequence[Plot]) -> str:
+    """The whole page; `sections` are the variables of `TEMPLATE`."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    # The library's text contains no `</script`; checked, because the page would silently end there.
+    library = get_plotlyjs()
+    if "</script" in library:
+        raise RuntimeError("plotly.js holds '</script' and cannot be put inline; use another version of plotly")
+    return environment.from_string(TEMPLATE).render(
+        **sections,
+        plots={plot.key: plot for plot in plots},
+        plotly=Markup(library),
+        nonce=secrets.token_urlsafe(16),
+        style=Markup(STYLE),
+        script=Markup(SCRIPT),
+    )
+
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1b1b; --soft: #5c5c5c; --rule: #d4d4d4; --page: #fff; --good: #00664b;
+  --bad: #a34700; --tint: rgba(128,128,128,.09); }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --soft: #a8a8a8; --rule: #484848; --page: #161616;
+  --good: #4cc9a4; --bad: #f0914a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2.5rem 1.5rem 4rem; max-width: 62rem; background: var(--page); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", "Liberation Sans", Arial, sans-serif; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.3rem; margin: 3rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--rule); }
+h3 { font-size: 1.02rem; margin: 1.8rem 0 .3rem; }
+p { margin: .4rem 0 .8rem; max-width: 48rem; }
+.kicker, .caption, .soft { color: var(--soft); font-size: .9rem; }
+.kicker { margin: 0 0 .3rem; }
+.lead { font-size: 1.15rem; }
+.banner { border: 3px solid var(--bad); padding: .7rem 1rem; font-weight: 700; font-size: 1.15rem; max-width: none; }
+.notice { border-left: 4px solid var(--bad); padding: .1rem 0 .1rem .9rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem; }
+th, td { text-align: left; padding: .32rem 1.1rem .32rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
+  overflow-wrap: break-word; max-width: 34rem; }
+th { font-weight: 600; } thead th { border-bottom: 2px solid var(--soft); overflow-wrap: normal; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+tr.first td { font-weight: 600; background: var(--tint); }
+td:first-child, th:first-child { padding-left: .4rem; }
+.better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
+td:first-child { min-width: 7rem; }
+.facts th { font-weight: 400; color: var(--soft); white-space: nowrap; }
+code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; font-size: .86em; }
+pre { overflow-wrap: anywhere; background: var(--tint); padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; }
+.plot { width: 100%; }
+.plot text { fill: var(--ink) !important; } .plot .hoverlayer text { fill: #1b1b1b !important; }
+@media print { :root { --ink: #000; --soft: #444; --rule: #bbb; --page: #fff; --good: #00553f; --bad: #8a3b00; }
+  body { padding: 0; max-width: none; font-size: 10.5pt; } .modebar, summary { display: none !important; }
+  section.figure, tr, .banner { break-inside: avoid; } h2, h3 { break-after: avoid; } }
+"""
+
+SCRIPT = """
+const quiet = {responsive: true, displaylogo: false, 
+  modeBarButtons: [['toImage', 'zoom2d', 'pan2d', 'resetScale2d']]};
+const plots = document.querySelectorAll('.plot');
+for (const plot of plots) {
+  const figure = JSON.parse(document.getElementById(plot.id + '-data').textContent);
+  Plotly.newPlot(plot, figure.data, figure.layout, quiet);
+}
+// A sheet of A4 between its margins is 680 pixels wide; the screen's width would be cut off.
+const widths = width => plots.forEach(plot => Plotly.relayout(plot, {width: width, autosize: !width}));
+window.addEventListener('beforeprint', () => widths(680));
+window.addEventListener('afterprint', () => widths(null));
+"""
+
+TEMPLATE = """
+{%- macro plot(key) %}
+{% if key in plots %}
+<section class="figure">
+<h3>{{ plots[key].title }}</h3>
+<p class="caption">{{ plots[key].caption }}</p>
+<div class="plot" id="{{ key }}" style="min-height: {{ plots[key].figure.layout.height }}px"></div>
+<script type="application/json" id="{{ key }}-data">{{ plots[key].json() }}</script>
+</section>
+{% endif %}
+{% endmacro %}
+{% macro table(heads, rows, numeric=(), first=false) %}
+<div class="scroll"><table>
+<thead><tr>{% for head in heads %}<th scope="col"{% if loop.index0 in numeric %} class="n"{% endif %}>{{ head }}</th>
+{%- endfor %}</tr></thead>
+<tbody>
+{% for row in rows %}
+<tr{% if first and loop.first %} class="first"{% endif %}>{% for cell in row -%}
+<td class="{% if loop.index0 in numeric %}n{% endif %}{% if cell in ('better', 'worse') %} {{ cell }}{% endif %}">
+{{- cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
+{% macro facts(rows) %}
+<div class="scroll"><table class="facts"><tbody>
+{% for key, value in rows %}
+<tr><th scope="row">{{ key }}</th><td>{{ value }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endmacro %}
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{{ nonce }}'; style-src \
+'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{{ title }} \u2013 hpo report</title>
+<style>{{ style }}</style>
+</head>
+<body>
+<p class="kicker">hpo report, written {{ written_at }}</p>
+<h1>{{ title }}</h1>
+<p>{{ state }}</p>
+{% if synthetic %}
+<p class="banner">SYNTHETIC DATA. Every number on this page comes from generated data and says nothing about real \
+recordings.</p>
+{% endif %}
+{{ facts(head) }}
+<noscript><p class="notice">The figures need JavaScript; every table is readable without.</p></noscript>
+
+<h2>What helped, and by how much</h2>
+{% for sentence in answer.sentences %}
+<p class="{{ 'lead' if loop.first }}">{{ sentence }}</p>
+{% endfor %}
+{% for sentence in answer.cautions %}
+<p class="notice">{{ sentence }}</p>
+{% endfor %}
+{% if answer.params %}
+<h3>{{ answer.params_title }}</h3>
+{{ table(answer.params_heads, answer.params, answer.params_numeric) }}
+{% endif %}
+{% if answer.scores %}
+<h3>{{ answer.scores_title }}</h3>
+{{ table(answer.scores_heads, answer.scores, answer.scores_numeric, true) }}
+{% endif %}
+
+<h2>Over all folds</h2>
+{% for sentence in promotion.sentences %}
+<p>{{ sentence }}</p>
+{% endfor %}
+{% for sentence in promotion.cautions %}
+<p class="notice">{{ sentence }}</p>
+{% endfor %}
+{% if promotion.scores %}
+{{ table(promotion.scores_heads, promotion.scores, promotion.scores_numeric, true) }}
+{% endif %}
+{{ plot("folds") }}
+{% if promotion.folds %}
+{{ table(promotion.folds_heads, promotion.folds, promotion.folds_numeric) }}
+{% endif %}
+
+<h2>Targets</h2>
+{% if targets %}
+{{ table(["target", "baseline, search fold", "best, search fold", "best, retrained over folds"], targets) }}
+{% else %}
+<p>The study names no targets.</p>
+{% endif %}
+
+<h2>Course of the search</h2>
+{{ plot("history") }}
+{{ plot("curves") }}
+{{ plot("losses") }}
+{% if not plots %}
+<p>There is nothing to draw yet: no trial has finished an epoch.</p>
+{% endif %}
+
+{% if "scatters" in plots %}
+<h2>Parameters</h2>
+{{ plot("scatters") }}
+{{ plot("parallel") }}
+<p class="soft">There is no importance ranking here: the usual one is computed from complete trials only, and pruning \
+removes exactly the trials that would show which parameter decides.</p>
+{% endif %}
+
+<h2>How trials ended</h2>
+{% if ends %}
+{{ table(["end", "trials", "what it means", "on record"], ends, [1]) }}
+{% else %}
+<p>No trial has been started.</p>
+{% endif %}
+
+<h2>Compute</h2>
+{{ facts(compute) }}
+{% if workers %}
+{{ table(["worker", "trials", "promotion trainings", "training time"], workers, [1, 2, 3]) }}
+{% endif %}
+
+<h2>Environment</h2>
+{{ facts(environment) }}
+<details><summary>The study file, word for word</summary><pre>{{ text }}</pre></details>
+<script nonce="{{ nonce }}">{{ plotly }}</script>
+<script nonce="{{ nonce }}">{{ script }}</script>
+</body>
+</html>
+"""

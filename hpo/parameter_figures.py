@@ -1,0 +1,204 @@
+"""Figures of the searched parameters: each against the value, and all together as parallel coordinates.
+
+There is no importance ranking on purpose: Optuna's default sees complete trials only, and pruning removes exactly
+the trials that show which parameter matters (learning rate decided everything; it said 0.07, see DESIGN.md).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
+from plotly.subplots import make_subplots
+
+from hpo.evidence import baseline_trial, best_trial, finite, value_of
+from hpo.figures import (
+    BASELINE,
+    BEST,
+    FAINTER,
+    OTHER,
+    PRUNED,
+    axis_title,
+    label,
+    shown_in_curves,
+    styled,
+    trial_name,
+    value_axis,
+    wants_log,
+)
+from hpo.objective import Metric
+from hpo.records import TrialRecord
+from hpo.wording import number
+
+COLUMNS = 3
+#: From the worst rank to the best; both ends are visible on light and dark pages.
+RANKS = [[0.0, "rgb(165,165,165)"], [0.5, "rgb(205,160,110)"], [1.0, "rgb(213,94,0)"]]
+
+
+def searched_names(trials: Sequence[TrialRecord]) -> list[str]:
+    """Every parameter the sampler chose in some trial, in the order it first appears."""
+    return list(dict.fromkeys(name for t in trials for name in t.searched))
+
+
+def scatters(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
+    """The value of every trial against each searched parameter; logarithmic where a parameter spans two decades."""
+    names = searched_names(trials)
+    rows = max(1, math.ceil(len(names) / COLUMNS))
+    columns = min(COLUMNS, max(1, len(names)))
+    spacing = min(0.5 / rows, 85 / (230 * rows))
+    figure = make_subplots(
+        rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=spacing if rows > 1 else 0
+    )
+    valued = [t for t in trials if value_of(t, metric) is not None]
+    for index, name in enumerate(names):
+        place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
+        for trace in _parameter_dots(valued, metric, name, legend=index == 0):
+            figure.add_trace(trace, **place)
+        figure.update_xaxes(title_text=label(name, 36), **_x_axis([t.params.get(name) for t in valued]), **place)
+    figure.update_yaxes(**value_axis([value_of(t, metric) for t in valued]))
+    figure.update_yaxes(title_text=axis_title(metric) if rows == 1 else label(metric.name, 30), col=1)
+    return styled(figure, 110 + 230 * rows)
+
+
+def _x_axis(values: Sequence[Any]) -> dict[str, Any]:
+    if wants_log(values):
+        return {"type": "log", "dtick": 1, "exponentformat": "e"}
+    if all(v is None or finite(v) is not None for v in values):
+        return {"type": "linear", "nticks": 6}
+    return {"type": "category"}
+
+
+def _parameter_dots(trials: Sequence[TrialRecord], metric: Metric, name: str, *, legend: bool) -> list[go.Scatter]:
+    best, baseline = best_trial(trials, metric), baseline_trial(trials)
+    groups: tuple[tuple[str, list[TrialRecord], dict[str, Any]], ...] = (
+        ("pruned", [t for t in trials if t.state == "PRUNED"], {"color": PRUNED, "symbol": "triangle-down-open"}),
+        ("complete", [t for t in trials if t.state == "COMPLETE"], {"color": OTHER, "symbol": "circle"}),
+        ("baseline", [t for t in trials if t is baseline], {"color": BASELINE, "symbol": "star", "size": 13}),
+        ("best", [t for t in trials if t is best], {"color": BEST, "symbol": "star", "size": 13}),
+    )
+    return [
+        go.Scatter(
+            x=[_shown(t.params[name]) for t in members if name in t.params],
+            y=[value_of(t, metric) for t in members if name in t.params],
+            mode="markers",
+            name=group,
+            legendgroup=group,
+            showlegend=legend,
+            marker={"size": 7} | marker,
+            text=[trial_name(t) for t in members if name in t.params],
+            hovertemplate="%{text}<br>%{x}: %{y:.4g}<extra></extra>",
+        )
+        for group, members, marker in groups
+        if members
+    ]
+
+
+def _shown(value: Any) -> float | str:
+    """A number as it is, anything else as a harmless category."""
+    number = finite(value)
+    return label(value, 24) if number is None else number
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One vertical axis of the parallel coordinates: places in 0..1 with their texts."""
+
+    name: str
+    ticks: tuple[tuple[float, str], ...]
+    log: bool = False
+    low: float = 0.0
+    high: float = 1.0
+
+    def place(self, value: Any) -> float | None:
+        number = finite(value)
+        if number is not None and not self._categorical:
+            return _between(number, self.low, self.high, self.log)
+        return next((at for at, text in self.ticks if text == label(value, 24)), None)
+
+    @property
+    def _categorical(self) -> bool:
+        return math.isnan(self.low)
+
+
+def _between(value: float, low: float, high: float, log: bool) -> float:
+    if low == high:
+        return 0.5
+    return math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
+
+
+def _axis(name: str, values: Sequence[Any]) -> _Axis:
+    present = [v for v in values if v is not None]
+    numbers = [n for v in present if (n := finite(v)) is not None]
+    if not present or len(numbers) < len(present):
+        texts = sorted({label(v, 24) for v in present})
+        places = [0.5] if len(texts) == 1 else [i / (len(texts) - 1) for i in range(len(texts))]
+        return _Axis(name, tuple(zip(places, texts, strict=True)), low=math.nan)
+    log, low, high = wants_log(numbers), min(numbers), max(numbers)
+    middle = math.sqrt(low * high) if log else (low + high) / 2
+    marks = [low] if low == high else [low, middle, high]
+    ticks = tuple((_between(m, low, high, log), number(float(f"{m:.3g}"))) for m in marks)
+    return _Axis(name, ticks, log, low, high)
+
+
+def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
+    """Each trial as a line through its parameters to its value; the better its rank, the stronger its colour."""
+    best, baseline = best_trial(trials, metric), baseline_trial(trials)
+    shown = [t for t in shown_in_curves(trials, metric) if value_of(t, metric) is not None]
+    names = searched_names(trials)
+    axes = [_axis(name, [t.params.get(name) for t in shown]) for name in names]
+    axes.append(_axis(metric.name, [value_of(t, metric) for t in shown]))
+    sign = 1.0 if metric.direction == "maximize" else -1.0
+    complete = sorted((t for t in shown if t.state == "COMPLETE"), key=lambda t: sign * (value_of(t, metric) or 0.0))
+    ranks = {t.number: i / max(1, len(complete) - 1) for i, t in enumerate(complete)}
+    figure = go.Figure()
+    # Drawn last is on top: pruned, complete from worst to best, baseline, best.
+    for trial in sorted(shown, key=lambda t: (t is best, t is baseline, ranks.get(t.number, -1.0))):
+        rank = ranks.get(trial.number)
+        figure.add_trace(
+            _parallel_line(trial, value_of(trial, metric), axes, rank, best=trial is best, baseline=trial is baseline)
+        )
+    for index, axis in enumerate(axes):
+        figure.add_trace(_axis_texts(index, axis))
+        figure.add_vline(x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below")
+    figure.update_yaxes(visible=False, range=[-0.08, 1.08])
+    styled(figure, 420)
+    ticks = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
+    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=ticks, showgrid=False, showline=False, ticks="")
+    figure.update_xaxes(range=[-0.25, len(axes) - 0.55])
+    return figure
+
+
+def _parallel_line(
+    trial: TrialRecord, value: float | None, axes: Sequence[_Axis], rank: float | None, *, best: bool, baseline: bool
+) -> go.Scatter:
+    values = [*(trial.params.get(axis.name) for axis in axes[:-1]), value]
+    colour = FAINTER if rank is None else sample_colorscale(RANKS, [rank])[0]
+    colour = BEST if best else BASELINE if baseline else colour
+    role = "best" if best else "baseline" if baseline else "complete" if rank is not None else "pruned"
+    return go.Scatter(
+        x=list(range(len(axes))),
+        y=[axis.place(value) for axis, value in zip(axes, values, strict=True)],
+        mode="lines",
+        line={"color": colour, "width": 3.5 if best or baseline else 1.3, "dash": "dot" if rank is None else "solid"},
+        name=f"{role}: {trial_name(trial)}",
+        showlegend=best or baseline,
+        text=[f"{trial_name(trial)}<br>{label(a.name)}: {label(v)}" for a, v in zip(axes, values, strict=True)],
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _axis_texts(index: int, axis: _Axis) -> go.Scatter:
+    return go.Scatter(
+        x=[index] * len(axis.ticks),
+        y=[at for at, _ in axis.ticks],
+        mode="text",
+        text=[f" {text}" for _, text in axis.ticks],
+        textposition="middle right",
+        textfont={"size": 11},
+        showlegend=False,
+        hoverinfo="skip",
+    )

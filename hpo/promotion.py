@@ -1,0 +1,127 @@
+"""From the best trials to a proven final model: candidates over all folds, then a refit on all data."""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+from collections.abc import Sequence
+from statistics import median_low
+
+from hpo.final_model import save_model
+from hpo.objective import Epoch
+from hpo.records import JobRecord, StudyRecord
+from hpo.store import MOST_LOSSES, Lease, Store
+from hpo.study import Study
+from hpo.training import FoldRun, Interrupted
+from hpo.work import Log, Surroundings, advance
+
+#: The fold number of a refit on all data.
+REFIT = -1
+
+
+def plan(store: Store, record: StudyRecord, spec: Study) -> None:
+    """Enter the jobs that the state of the study calls for; any worker may call it, at any time, again.
+
+    The best trial and the baseline (the first configuration) are retrained on every fold; once the best one's folds
+    are done, it is refitted on all data.
+    """
+    study_id = record.study_id
+    planned = store.promotions.planned(study_id)
+    if planned is None:
+        best = store.reading.best_trial(study_id, record.direction)
+        if best is None:
+            return
+        first = next(iter(spec.configurations), None)
+        baselines = [t for t in store.reading.trials(study_id, curves=False) if t.configuration == first and t.params]
+        planned = (best.number, baselines[0].number if baselines and spec.promotion.baseline else None)
+    candidate, baseline = planned
+    numbers = dict.fromkeys([candidate] if baseline is None else [candidate, baseline])
+    jobs = [(number, fold, 0) for number in numbers for fold in range(spec.folds.count)]
+    done = [j for j in store.reading.jobs(study_id) if j.candidate == candidate and j.fold >= 0 and j.state == "done"]
+    if spec.promotion.refit and len(done) == spec.folds.count:
+        jobs.append((candidate, REFIT, 0))
+    store.promotions.plan(study_id, candidate, baseline, jobs)
+
+
+def run_job(lease: Lease, around: Surroundings) -> None:
+    """Train one candidate on one fold without a pruner, or refit it on all data and save the final model.
+
+    Raises:
+        Interrupted: the stop flag was set; the lease has been given back.
+        LeaseLost: another worker has taken over; nothing more was written.
+    """
+    assert lease.job_id is not None and lease.params is not None
+    log = Log(around.files.job_log(around.record.folder, lease.job_id))
+    with around.store.leases.under(lease):
+        if lease.losses >= MOST_LOSSES:
+            return _fail(lease, around, log, f"lost its worker {lease.losses} times in a row without a new epoch")
+        try:
+            if lease.fold == REFIT:
+                _refit(lease, around, log)
+            else:
+                _fold(lease, around, log)
+        except Interrupted:
+            around.store.leases.give_back(lease)
+            raise
+        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+            if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+                raise
+            return _fail(lease, around, log, traceback.format_exc())
+    around.files.remove_checkpoints(around.record.folder, lease.lease_id)
+
+
+def _fold(lease: Lease, around: Surroundings, log: Log) -> None:
+    assert lease.params is not None
+    run = around.run(lease, lease.params)
+    _train(run, lease, around, log)
+    best = run.best
+    if best is None:
+        return _fail(lease, around, log, f"{run.metric.name} could not be computed on fold {lease.fold}")
+    around.store.leases.finish_job(lease, best.number, best.validation)
+
+
+def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
+    assert lease.params is not None and lease.candidate is not None
+    folds = [
+        job
+        for job in around.store.reading.jobs(lease.study_id)
+        if job.candidate == lease.candidate and job.fold >= 0 and job.state == "done"
+    ]
+    epochs = median_low([job.best_epoch for job in folds if job.best_epoch is not None])
+    run = around.run(lease, lease.params, epochs=epochs, drops=_median_drops(folds))
+    _train(run, lease, around, log)
+    test = run.evaluate(around.split.test)
+    final = around.store.reading.final(lease.study_id)
+    assert final is not None
+    path = save_model(run, around, lease, final, test)
+    with around.store.database.transaction():
+        around.store.promotions.finish(lease.study_id, str(path), None)
+        around.store.leases.finish_job(lease, epochs, test)
+    log.say(f"final model {path}")
+
+
+def _train(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> None:
+    for epoch in advance(run, lease, around, log):
+        around.store.leases.record(lease, [epoch], None, lambda: False)
+
+
+def _fail(lease: Lease, around: Surroundings, log: Log, error: str) -> None:
+    with around.store.database.transaction():
+        if lease.fold == REFIT:
+            around.store.promotions.finish(lease.study_id, None, error)
+        around.store.leases.finish_job(lease, None, None, error)
+    log.say(error)
+
+
+def _median_drops(folds: Sequence[JobRecord]) -> tuple[int, ...]:
+    """The median epoch of each drop of a plateau schedule, for drops that at least half of the folds made."""
+    drops = [_drops(job.epochs, job.best_epoch or 0) for job in folds]
+    most = max((len(found) for found in drops), default=0)
+    columns = [[found[i] for found in drops if len(found) > i] for i in range(most)]
+    return tuple(median_low(column) for column in columns if 2 * len(column) >= len(folds))
+
+
+def _drops(epochs: Sequence[Epoch], last: int) -> list[int]:
+    """Epochs up to the best one after which the rate fell (a cosine schedule falls always and reads no drops)."""
+    pairs = itertools.pairwise(epochs)
+    return [before.number for before, after in pairs if after.lr < before.lr and after.number <= last]

@@ -1,0 +1,143 @@
+"""The proof of an answer: the promotion over all folds, and the targets, as tables and sentences."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hpo.evidence import finite, fold_pairs, min_epochs, ordered_names, paired_difference
+from hpo.objective import Epoch, Metric
+from hpo.records import FinalRecord, TrialRecord
+from hpo.verdict import Case, Part, Rows, is_better
+from hpo.wording import MISSING, decimals_for, fixed, last_line, plus_minus
+
+if TYPE_CHECKING:
+    from hpo.study import Target
+
+#: What `Target.reached` returns: the value and the verdict, None twice where it cannot be measured.
+Measured = tuple[float | None, bool | None]
+
+
+def promotion(case: Case) -> Part:
+    """Baseline and best retrained over all folds, then the best refitted on all data."""
+    part = Part()
+    if case.final is None and not case.jobs:
+        part.sentences.append(
+            "Not promoted yet: everything above was measured on one fold. The promotion retrains the best trial and "
+            "the baseline over all folds."
+        )
+        return part
+    if case.final is not None and case.proven:
+        _add_promoted(part, case, case.final)
+    else:
+        done = sum(j.state == "done" for j in case.jobs)
+        part.sentences.append(
+            f"The promotion of trial {case.candidate} is not finished: {done} of {len(case.jobs)} trainings are done."
+        )
+    if case.final is not None and case.final.status == "failed":
+        why = last_line(case.final.end_text) or "no reason on record"
+        part.cautions.append(f"The promotion of trial {case.final.candidate} failed: {why}")
+    part.cautions += [
+        f"{'The refit' if j.fold < 0 else f'Fold {j.fold}'} of the {j.role}, trial {j.candidate}, failed: "
+        f"{last_line(j.end_text)}"
+        for j in case.jobs
+        if j.state == "failed"
+    ]
+    _add_folds(part, case)
+    return part
+
+
+def _add_promoted(part: Part, case: Case, final: FinalRecord) -> None:
+    """The table of means, with the difference taken fold by fold."""
+    alone = "" if any(j.role == "baseline" for j in case.jobs) else " No other baseline was retrained with it."
+    part.sentences.append(
+        f"Trial {final.candidate} and the baseline, retrained on every fold: mean ± standard deviation over folds of "
+        "the validation values at the best epoch. The difference is taken fold by fold; its own deviation says how "
+        f"steady it is.{alone}"
+    )
+    tested = (
+        "The last column is the final model on rows that no training and no choice has seen."
+        if final.test_scores
+        else "There are no test scores: no held-out test rows, or no final model yet."
+    )
+    part.sentences.append(tested)
+    part.scores_heads = ("measure", "better is", "baseline", "best", "difference", "better on", "test, final model")
+    part.scores_numeric = (2, 3, 4, 5, 6)
+    for name in ordered_names([*final.scores, *final.baseline_scores, *final.test_scores], case.metric.name):
+        part.scores.append(_promoted_row(case, final, name))
+
+
+def _promoted_row(case: Case, final: FinalRecord, name: str) -> tuple[Any, ...]:
+    direction = case.direction_of(name)
+    pairs = fold_pairs(case.jobs, final.candidate, name)
+    mean, spread, count = paired_difference(pairs) or (None, None, 0)
+    wins = "other scale" if case.rescaled(name) else MISSING
+    if not case.rescaled(name) and direction and count:
+        better = Metric(name, direction)
+        wins = f"{sum(p.difference is not None and is_better(p.difference, better) for p in pairs)} of {count}"
+    test = finite(final.test_scores.get(name))
+    return (
+        name,
+        {"maximize": "higher", "minimize": "lower", None: MISSING}[direction],
+        plus_minus(finite(final.baseline_scores.get(name)), finite(final.baseline_spread.get(name))),
+        plus_minus(finite(final.scores.get(name)), finite(final.spread.get(name))),
+        "not measurable" if mean is None else plus_minus(mean, spread, sign=True),
+        wins,
+        fixed(test, decimals_for(test)),
+    )
+
+
+def _add_folds(part: Part, case: Case) -> None:
+    pairs = case.pairs
+    values = [v for p in pairs for v in (p.before, p.after)]
+    differences = [p.difference for p in pairs if p.difference]
+    decimals = decimals_for(*values, difference=min(differences, key=abs, default=None))
+    part.folds_heads, part.folds_numeric = ("fold", "seed", "baseline", "best", "difference"), (2, 3, 4)
+    part.folds = [
+        (
+            p.fold,
+            p.seed,
+            fixed(p.before, decimals),
+            fixed(p.after, decimals),
+            "not measurable" if p.difference is None else fixed(p.difference, decimals, sign=True),
+        )
+        for p in pairs
+    ]
+
+
+def target_rows(case: Case, targets: Sequence[Target]) -> Rows:
+    """Every target with its number, reached or missed, on the search fold and over the retrained folds.
+
+    The only place that touches `Target`.
+    """
+
+    def measured(target: Target, epochs: Sequence[Epoch], trial: TrialRecord | None) -> Measured:
+        return target.reached(epochs, case.metric, min_epochs(trial) if trial else 1)
+
+    rows: Rows = []
+    candidate = next((t for t in case.trials if t.number == case.candidate), None)
+    trained = [j.epochs for j in case.jobs if j.role == "best" and j.fold >= 0 and j.state == "done"]
+    for target in targets:
+        ends = [measured(target, t.epochs if t else (), t) for t in (case.baseline, case.best)]
+        folds = [measured(target, epochs, candidate) for epochs in trained]
+        rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))
+    return rows
+
+
+def _target_cell(value: float | None, reached: bool | None) -> str:
+    if finite(value) is None or reached is None:
+        return "not measurable"
+    return f"{fixed(value, decimals_for(value))} {'reached' if reached else 'missed'}"
+
+
+def _folds_cell(folds: Sequence[Measured]) -> str:
+    if not folds:
+        return "not promoted yet"
+    values = [n for value, _ in folds if (n := finite(value)) is not None]
+    if not values:
+        return "not measurable"
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    reached = sum(bool(verdict) for _, verdict in folds)
+    missing = f", not measurable on {len(folds) - len(values)}" if len(values) < len(folds) else ""
+    return f"{plus_minus(statistics.fmean(values), spread)}, reached on {reached} of {len(folds)} folds{missing}"

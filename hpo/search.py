@@ -1,0 +1,101 @@
+"""The sampler and the pruner of a study, asked under a lease."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from hpo.objective import Params
+from hpo.records import StudyRecord
+from hpo.store import Lease, Store
+from hpo.study import Study
+
+#: How often the sampler is asked again when it proposes what the study has had.
+REDRAWS = 10
+
+
+class SpaceExhausted(Exception):
+    """Every point of a finite space has been evaluated."""
+
+
+class Search:
+    """Ask, prune and tell for the trials of one study."""
+
+    def __init__(self, store: Store, record: StudyRecord, spec: Study) -> None:
+        self._store, self._spec = store, spec
+        self._storage = optuna.storages.get_storage(store.database)
+        self.optuna = optuna.load_study(
+            study_name=record.name, storage=self._storage, sampler=spec.sampler(spec.seed), pruner=spec.pruner()
+        )
+        self._prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
+
+    def choose(self, lease: Lease) -> Params:
+        """Parameters the study has not had, written to the trial.
+
+        Raises:
+            SpaceExhausted: when there are none left.
+        """
+        for draw in range(REDRAWS):
+            params = self._draw(lease, draw)
+            if params is not None:
+                return params
+        for point in self._unused():
+            attrs: dict[str, Any] = point
+            self._storage.set_trial_system_attr(lease.trial_id or 0, "fixed_params", attrs)
+            params = self._draw(lease, 0)
+            if params is not None:
+                return params
+        raise SpaceExhausted
+
+    def should_prune(self, lease: Lease) -> bool:
+        """The pruner's decision on what has been reported so far."""
+        if not self._prunes:
+            return False
+        return self.optuna.pruner.prune(self.optuna, self._storage.get_trial(lease.trial_id or 0))
+
+    def tell(self, lease: Lease, state: TrialState, value: float | None, broken: str | None = None) -> None:
+        """End the trial for Optuna; `broken` names a constraint that its configuration violated.
+
+        TPE learns from COMPLETE and PRUNED trials only, so a configuration that cannot be trained is told as PRUNED
+        and infeasible.
+        """
+        if broken is not None:
+            optuna.trial.Trial(self.optuna, lease.trial_id or 0).set_constraint(broken, 1.0)
+        assert lease.number is not None
+        self.optuna.tell(lease.number, value if state == TrialState.COMPLETE else None, state)
+
+    def _draw(self, lease: Lease, draw: int) -> Params | None:
+        # The sampler's seed is a function of the trial and the draw: no two workers ever share one.
+        seed = np.random.SeedSequence([self._spec.seed, lease.number or 0, draw]).generate_state(1)[0]
+        self.optuna.sampler = self._spec.sampler(int(seed))
+        self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        with self._store.database.deferred_params() as suggested:
+            params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
+        return params if self._store.leases.choose(lease, params, suggested) else None
+
+    def _unused(self) -> list[dict[str, Any]]:
+        if self._spec.points() is None:
+            return []
+        used = self._store.leases.used_params(self.optuna._study_id)
+        names = list(self._spec.space)
+        values = [_values(self._spec.space[name]) for name in names]
+        points = (dict(zip(names, combination, strict=True)) for combination in itertools.product(*values))
+        return [point for point in points if self._spec.params(point).key() not in used]
+
+
+def _values(distribution: Any) -> list[Any]:
+    """Every value of a finite distribution."""
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return list(range(distribution.low, distribution.high + 1, distribution.step))
+    assert isinstance(distribution, FloatDistribution)
+    if distribution.step is None:
+        return [distribution.low]
+    steps = round((distribution.high - distribution.low) / distribution.step)
+    return [distribution.low + step * distribution.step for step in range(steps + 1)]

@@ -1,0 +1,33 @@
+"""Every SQL statement of the service: results go in and come out as plain objects."""
+
+from __future__ import annotations
+
+from hpo.store.database import Database, LeaseLost, StorageError, Unknown, parse_url, redacted
+from hpo.store.leases import MOST_LOSSES, Lease, Leases, Watch
+from hpo.store.promotions import Promotions
+from hpo.store.reading import Reading
+from hpo.store.studies import Studies
+from hpo.store.workers import Workers
+
+__all__ = ["MOST_LOSSES", "Lease", "LeaseLost", "StorageError", "Store", "Unknown", "Watch", "parse_url", "redacted"]
+
+
+class Store:
+    """One database, by subject.
+
+    Args:
+        url: see `Database`.
+        create: make the tables when they are missing.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        self.database = Database(url, create=create)
+        self.studies = Studies(self.database)
+        self.leases = Leases(self.database)
+        self.workers = Workers(self.database)
+        self.promotions = Promotions(self.database)
+        self.reading = Reading(self.database)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.database.engine.dispose()

@@ -1,0 +1,286 @@
+"""One database for Optuna's tables and ours: connections, transactions, fencing.
+
+`Database` is an Optuna storage. Inside `transaction()` every call of Optuna's storage on this thread joins our
+transaction, so that a report and its curve, or a tell and its lease, are written together or not at all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from filelock import FileLock
+from optuna.storages import RDBStorage
+from sqlalchemy import event
+from sqlalchemy.exc import ArgumentError
+
+from hpo.store import tables
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created in RDB" is not our voice
+
+#: Seconds a writer waits for the lock: below a third of the lease's grace period (30 s).
+BUSY_SECONDS = 8
+#: Key of the advisory lock under which PostgreSQL tables are made.
+_INIT_LOCK = 0x68706F
+
+WRITES = (
+    "create_new_study",
+    "delete_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "_create_new_trial",
+    "set_trial_state_values",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+)
+
+
+class StorageError(Exception):
+    """The database cannot be used as it is; the message says why and what to do. Never holds a password."""
+
+
+class Unknown(LookupError):
+    """No study of that name; the message names those there are."""
+
+
+class LeaseLost(Exception):
+    """Another worker holds the lease: whatever was about to be written is refused."""
+
+
+class Database(RDBStorage):
+    """Optuna's storage with immediate write transactions, fencing, and parameters written all at once.
+
+    Args:
+        url: `sqlite:///path/to.db` or `postgresql://user:password@host/name`.
+        create: make the tables when they are missing (under a lock); otherwise a missing table is an error.
+
+    Raises:
+        StorageError: unreachable, malformed URL, tables missing, or tables of another version.
+    """
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        self._local = threading.local()
+        parsed = parse_url(url)
+        options = _engine_options(parsed)
+        engine = sa.create_engine(parsed, **options)
+        try:
+            with _locked(engine) if create else nullcontext():
+                if create:
+                    _make_tables(engine)
+                _check_version(engine)
+                super().__init__(
+                    parsed.render_as_string(hide_password=False),
+                    options,
+                    skip_compatibility_check=True,
+                    skip_table_creation=True,
+                )
+        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+            cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
+            raise StorageError(f"cannot use {redacted(url)}: {cause}") from None
+        finally:
+            engine.dispose()
+        if parsed.get_backend_name() == "sqlite":
+            _configure_sqlite(self.engine)
+        self._refuse_other_optuna()
+
+    @staticmethod
+    def _fill_storage_url_template(template: str) -> str:
+        # Optuna would run str.format over it: a password with braces raised KeyError with the password in it.
+        return template
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One write transaction; Optuna's own storage calls on this thread take part in it.
+
+        Raises:
+            LeaseLost: when this thread works under a lease (`under`) that is no longer its own.
+        """
+        if self._connection is not None:
+            yield self._connection
+            return
+        with self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            self._local.connection = connection
+            self.scoped_session.remove()
+            # Its commits become ours; its rollbacks end the whole transaction.
+            self.scoped_session(bind=connection, join_transaction_mode="rollback_only")
+            try:
+                self._check_lease(connection)
+                yield connection
+            finally:
+                self.scoped_session.remove()
+                self._local.connection = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A read-only look, inside the running transaction of this thread if there is one."""
+        if self._connection is not None:
+            yield self._connection
+            return
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def under(self, lease_id: int, token: int) -> Iterator[None]:
+        """Check this lease at the start of every transaction of this thread."""
+        self._local.lease = (lease_id, token)
+        try:
+            yield
+        finally:
+            self._local.lease = None
+
+    @contextmanager
+    def deferred_params(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Collect the parameters a sampler chooses instead of writing each in a transaction of its own."""
+        self._local.params = []
+        try:
+            yield self._local.params
+        finally:
+            self._local.params = None
+
+    def write_params(self, params: list[tuple[Any, ...]]) -> None:
+        """Write what `deferred_params` collected."""
+        with self.transaction():
+            for arguments in params:
+                super()._set_trial_param(*arguments)
+
+    def _set_trial_param(self, *arguments: Any) -> None:
+        deferred = getattr(self._local, "params", None)
+        if deferred is not None:
+            deferred.append(arguments)
+            return
+        self.write_params([arguments])
+
+    @property
+    def _connection(self) -> sa.Connection | None:
+        return getattr(self._local, "connection", None)
+
+    def _check_lease(self, connection: sa.Connection) -> None:
+        lease = getattr(self._local, "lease", None)
+        if lease is None:
+            return
+        table = tables.leases
+        held = sa.select(table.c.token, table.c.state).where(table.c.lease_id == lease[0]).with_for_update(read=True)
+        row = connection.execute(held).one_or_none()
+        if row is None or row.token != lease[1] or row.state != "held":
+            raise LeaseLost(f"lease {lease[0]} was taken over by another worker")
+
+    def _refuse_other_optuna(self) -> None:
+        try:
+            self._version_manager.check_table_schema_compatibility()
+        except RuntimeError:
+            raise StorageError(
+                f"{redacted(str(self.engine.url))} holds an Optuna schema of another version; back it up and run "
+                "`optuna storage upgrade`, or name another database with --storage"
+            ) from None
+
+
+def _joining(name: str) -> Callable[..., Any]:
+    original = getattr(RDBStorage, name)
+
+    def write(self: Database, *args: Any, **kwargs: Any) -> Any:
+        with self.transaction():
+            return original(self, *args, **kwargs)
+
+    write.__name__, write.__doc__ = name, original.__doc__
+    return write
+
+
+# Optuna's writers, each inside `transaction()`: immediate on SQLite, fenced where a lease is held.
+for _name in WRITES:
+    setattr(Database, _name, _joining(_name))
+
+
+def parse_url(url: str) -> sa.URL:
+    """The URL with our driver; raises StorageError without repeating the URL's password."""
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError:
+        raise StorageError(
+            "the storage URL cannot be read: use sqlite:///runs/hpo.db or postgresql://user:password@host/name "
+            "(characters such as @ / : in a password are written %40 %2F %3A)"
+        ) from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StorageError(f"{parsed.drivername} is not supported: use sqlite:/// or postgresql://")
+    if parsed.get_backend_name() == "sqlite" and not parsed.database:
+        raise StorageError("sqlite:// needs a file: sqlite:///runs/hpo.db")
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def redacted(url: str) -> str:
+    """The URL without its password, for people."""
+    try:
+        return sa.make_url(url).set(query={}).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "the storage URL"
+
+
+def _engine_options(url: sa.URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    options = "-c TimeZone=UTC -c lock_timeout=8000 -c idle_in_transaction_session_timeout=6000"
+    return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {"options": options, "connect_timeout": 10}}
+
+
+def _configure_sqlite(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A deferred transaction that reads before it writes lets two workers pop the same trial.
+        write = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _locked(engine: sa.Engine) -> Iterator[None]:
+    """One process at a time makes the tables; eight that start at once on an empty database wait for it."""
+    if engine.name == "sqlite":
+        database = Path(engine.url.database or "")
+        if database.is_dir():
+            raise StorageError(f"{database} is a folder: name a file, e.g. sqlite:///{database / 'hpo.db'}")
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(database.with_name(database.name + ".init.lock")):
+            yield
+        return
+    with engine.connect() as connection:
+        connection.execute(sa.text("SET lock_timeout = 0"))
+        connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _INIT_LOCK})
+        yield  # released with the connection, also when this process dies
+
+
+def _make_tables(engine: sa.Engine) -> None:
+    if sa.inspect(engine).has_table("hpo_schema"):
+        return
+    if engine.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers and one writer at a time; it lasts
+    with engine.begin() as connection:
+        tables.metadata.create_all(connection)
+        connection.execute(tables.schema.insert().values(version=tables.SCHEMA_VERSION))
+
+
+def _check_version(engine: sa.Engine) -> None:
+    where = redacted(str(engine.url))
+    if engine.name == "sqlite" and not Path(engine.url.database or "").is_file():
+        raise StorageError(f"{where} does not exist: `hpo launch` makes it, or name the database with --storage")
+    if not sa.inspect(engine).has_table("hpo_schema"):
+        raise StorageError(f"{where} has no hpo tables: run `hpo storage init`, or `hpo launch`, which does it")
+    with engine.connect() as connection:
+        version = connection.execute(sa.select(tables.schema.c.version)).scalar_one()
+    if version != tables.SCHEMA_VERSION:
+        raise StorageError(
+            f"{where} has hpo schema {version}, this is schema {tables.SCHEMA_VERSION}: "
+            "use the hpo version that made it, or another database with --storage"
+        )

@@ -1,0 +1,319 @@
+"""Leases: who works on which trial or job, and every write made under one.
+
+A lease is one row. Its holder raises `beat`; another worker that has seen no change of (token, beat) for the grace
+period of its own monotonic clock, while the database answered, takes over with one conditional UPDATE that raises
+`token`. Every write of a holder checks its token in the same transaction (`Database.under`).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.objective import Epoch, Params
+from hpo.store import tables
+from hpo.store.clock import utc_now
+from hpo.store.database import Database
+
+#: A unit of work lost this often in a row without a new epoch fails instead of being taken over again.
+MOST_LOSSES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to work on one trial or one job of a promotion, until someone takes it over."""
+
+    lease_id: int
+    token: int
+    study_id: int
+    fold: int
+    attempt: int
+    losses: int
+    trial_id: int | None
+    number: int | None  #: of the trial
+    job_id: int | None
+    candidate: int | None  #: trial number a job retrains
+    seed: int  #: repeat of a job, 0 for a trial
+    configuration: str | None
+    params: Params | None  #: None until the sampler has chosen
+    end: str | None  #: `pruned` when the pruner had decided before the last holder died
+
+
+class Watch:
+    """Which leases have not moved for `grace` seconds of our own clock (the rule of client-go's leader election).
+
+    Wall clocks of other machines play no part. `forget` after the database did not answer: nobody could beat then.
+    """
+
+    def __init__(self, grace: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.grace, self._clock = grace, clock
+        self._seen: dict[int, tuple[tuple[int, int], float]] = {}
+
+    def stale(self, leases: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+        """Those of (lease_id, token, beat) that have stood still for the grace period."""
+        now, still = self._clock(), []
+        current: dict[int, tuple[tuple[int, int], float]] = {}
+        for lease_id, token, beat in leases:
+            state, since = self._seen.get(lease_id, (None, now))
+            if state != (token, beat):
+                since = now
+            current[lease_id] = ((token, beat), since)
+            if now - since >= self.grace:
+                still.append((lease_id, token, beat))
+        self._seen = current
+        return still
+
+    def forget(self) -> None:
+        self._seen.clear()
+
+
+class Leases:
+    """Claim, renew, record, finish, give back."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def under(self, lease: Lease) -> AbstractContextManager[None]:
+        """Fence every transaction of this thread by the lease."""
+        return self._db.under(lease.lease_id, lease.token)
+
+    def new_trial(self, study_id: int, worker: str, fold: int, limit: int) -> Lease | None:
+        """Take a ticket of the budget: the next enqueued trial, or a new one; None when `limit` are taken.
+
+        Trial, lease and ticket appear in one transaction, so that neither a kill nor a race leaves one without the
+        others or goes over the budget.
+        """
+        lease, trial = tables.leases, tables.optuna_trials
+        with self._db.transaction() as connection:
+            self._lock(connection, study_id)
+            tickets = sa.select(sa.func.count()).where(lease.c.study_id == study_id, lease.c.trial_id.is_not(None))
+            if connection.execute(tickets).scalar_one() >= limit:
+                return None
+            enqueued = sa.select(sa.func.min(trial.c.trial_id)).where(
+                trial.c.study_id == study_id, trial.c.state == TrialState.WAITING
+            )
+            trial_id = connection.execute(enqueued).scalar_one()
+            if trial_id is None:
+                trial_id = self._db.create_new_trial(study_id)
+            else:
+                self._db.set_trial_state_values(trial_id, TrialState.RUNNING)
+            configuration = self._db.get_trial_user_attrs(trial_id).get("configuration")
+            row = {"study_id": study_id, "trial_id": trial_id, "worker": worker, "fold": fold}
+            inserted = lease.insert().values(**row, configuration=configuration, held_since=utc_now())
+            connection.execute(inserted)
+            return self._get(connection, lease.c.trial_id == trial_id)
+
+    def new_job(self, study_id: int, worker: str) -> Lease | None:
+        """The next job of the promotion that nobody has begun."""
+        lease, job = tables.leases, tables.jobs
+        with self._db.transaction() as connection:
+            self._lock(connection, study_id)
+            begun = sa.select(lease.c.job_id).where(lease.c.job_id.is_not(None))
+            waiting = (
+                sa.select(job).where(job.c.study_id == study_id, job.c.job_id.not_in(begun)).order_by(job.c.job_id)
+            )
+            row = connection.execute(waiting.limit(1)).one_or_none()
+            if row is None:
+                return None
+            candidate = self._candidate(connection, study_id, row.candidate)
+            values = {"study_id": study_id, "job_id": row.job_id, "worker": worker, "fold": row.fold}
+            connection.execute(lease.insert().values(**values, **candidate, held_since=utc_now()))
+            return self._get(connection, lease.c.job_id == row.job_id)
+
+    def take_over(self, study_id: int, worker: str, watch: Watch) -> Lease | None:
+        """A unit of work that was given back, or whose holder has stood still for the watch's grace period."""
+        lease = tables.leases
+        with self._db.reading() as connection:
+            returned = sa.select(lease.c.lease_id, lease.c.token, lease.c.beat).where(
+                lease.c.study_id == study_id, lease.c.state == "returned"
+            )
+            offered = [(tuple(row), False) for row in connection.execute(returned.order_by(lease.c.lease_id))]
+            stale = [(row, True) for row in watch.stale(self._held(connection, study_id))]
+        for (lease_id, token, beat), lost in [*offered, *stale]:
+            taken = self._take(lease_id, token, beat, worker, lost)
+            if taken is not None:
+                return taken
+        return None
+
+    def observe(self, study_id: int, watch: Watch) -> None:
+        """Look at all held leases, so that a silent one is noticed also while this worker trains."""
+        with self._db.reading() as connection:
+            watch.stale(self._held(connection, study_id))
+
+    def renew(self, lease: Lease) -> bool:
+        """Raise the beat; False when the lease is no longer ours."""
+        table = tables.leases
+        ours = (table.c.lease_id == lease.lease_id, table.c.token == lease.token, table.c.state == "held")
+        with self._db.transaction() as connection:
+            renewed = connection.execute(table.update().where(*ours).values(beat=table.c.beat + 1))
+        return renewed.rowcount == 1
+
+    def choose(self, lease: Lease, params: Params, suggested: list[tuple[Any, ...]]) -> bool:
+        """Write the parameters of a new trial, all at once; False when the study has had them already."""
+        table, key = tables.leases, params.key()
+        with self._db.transaction() as connection:
+            self._lock(connection, lease.study_id)
+            same = sa.select(table.c.lease_id).where(table.c.study_id == lease.study_id, table.c.params_key == key)
+            if connection.execute(same).first() is not None:
+                if lease.configuration is None:
+                    return False
+                key = f"{key[:20]}-{lease.lease_id}"[:32]  # a named configuration is evaluated in any case
+            self._db.write_params(suggested)
+            values = {"params": json.dumps(params.flat()), "params_key": key}
+            connection.execute(table.update().where(table.c.lease_id == lease.lease_id).values(**values))
+        return True
+
+    def record(
+        self, lease: Lease, epochs: Iterable[Epoch], report: tuple[int, float] | None, prune: Callable[[], bool]
+    ) -> bool:
+        """Write epochs, the report to the pruner and the pruner's decision together; returns the decision.
+
+        Epochs that are there already are overwritten with the same numbers: a resumed run replays what it has.
+        """
+        with self._db.transaction() as connection:
+            for epoch in epochs:
+                self._write_epoch(connection, lease, epoch)
+            if lease.losses:
+                self._update(connection, lease, losses=0)
+            if report is None or lease.trial_id is None:
+                return False
+            self._db.set_trial_intermediate_value(lease.trial_id, *report)
+            decision = prune()
+            if decision:
+                # With the pruner's own record in one transaction: a kill in between cannot promote the loser.
+                self._update(connection, lease, end="pruned", end_text=f"pruned after epoch {report[0]}")
+            return decision
+
+    def finish_trial(
+        self,
+        lease: Lease,
+        tell: Callable[[], None],
+        *,
+        value: float | None,
+        end: str | None = None,
+        text: str | None = None,
+    ) -> None:
+        """Tell Optuna and close the lease in one transaction."""
+        with self._db.transaction() as connection:
+            tell()
+            self._update(connection, lease, state="done", value=value, end=end, end_text=text)
+
+    def finish_job(
+        self, lease: Lease, best_epoch: int | None, scores: Mapping[str, float] | None, error: str | None = None
+    ) -> None:
+        """Store a job's result and close its lease."""
+        job = tables.jobs
+        with self._db.transaction() as connection:
+            result = {"best_epoch": best_epoch, "scores": None if scores is None else json.dumps(dict(scores))}
+            connection.execute(job.update().where(job.c.job_id == lease.job_id).values(**result))
+            self._update(connection, lease, state="done", end="code_error" if error else None, end_text=error)
+
+    def give_back(self, lease: Lease) -> None:
+        """Return a unit of work at its last epoch boundary; anybody may go on with it at once."""
+        with self._db.transaction() as connection:
+            self._update(connection, lease, state="returned")
+
+    def give_back_lost(self, worker: str) -> int:
+        """Return whatever a process held that has been seen to be dead; counts as a loss."""
+        table = tables.leases
+        held = (table.c.worker == worker, table.c.state == "held")
+        with self._db.transaction() as connection:
+            returned = table.update().where(*held).values(state="returned", losses=table.c.losses + 1)
+            return connection.execute(returned).rowcount
+
+    def open(self, study_id: int, *, trials_only: bool = False) -> int:
+        """How many units of work are begun and not done."""
+        table = tables.leases
+        query = sa.select(sa.func.count()).where(table.c.study_id == study_id, table.c.state != "done")
+        if trials_only:
+            query = query.where(table.c.trial_id.is_not(None))
+        with self._db.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def used_params(self, study_id: int) -> set[str]:
+        """Digests of every point the study has had."""
+        table = tables.leases
+        query = sa.select(table.c.params_key).where(table.c.study_id == study_id, table.c.params_key.is_not(None))
+        with self._db.reading() as connection:
+            return set(connection.execute(query).scalars())
+
+    def _take(self, lease_id: int, token: int, beat: int, worker: str, lost: bool) -> Lease | None:
+        table = tables.leases
+        unchanged = (
+            table.c.lease_id == lease_id,
+            table.c.token == token,
+            table.c.beat == beat,
+            table.c.state != "done",
+        )
+        values: dict[str, Any] = {"token": token + 1, "worker": worker, "state": "held", "held_since": utc_now()}
+        values["attempt"] = table.c.attempt + 1
+        if lost:
+            values["losses"] = table.c.losses + 1
+        with self._db.transaction() as connection:
+            taken = connection.execute(table.update().where(*unchanged).values(**values))
+            return self._get(connection, table.c.lease_id == lease_id) if taken.rowcount else None
+
+    @staticmethod
+    def _held(connection: sa.Connection, study_id: int) -> list[tuple[int, int, int]]:
+        table = tables.leases
+        query = sa.select(table.c.lease_id, table.c.token, table.c.beat)
+        rows = connection.execute(query.where(table.c.study_id == study_id, table.c.state == "held"))
+        return [(row.lease_id, row.token, row.beat) for row in rows]
+
+    @staticmethod
+    def _lock(connection: sa.Connection, study_id: int) -> None:
+        """Serialise the claims of one study (SQLite's immediate transaction does so anyway)."""
+        table = tables.studies
+        connection.execute(sa.select(table.c.study_id).where(table.c.study_id == study_id).with_for_update())
+
+    @staticmethod
+    def _candidate(connection: sa.Connection, study_id: int, number: int) -> dict[str, Any]:
+        lease, trial = tables.leases, tables.optuna_trials
+        query = sa.select(lease.c.params, lease.c.configuration).join(trial, trial.c.trial_id == lease.c.trial_id)
+        row = connection.execute(query.where(trial.c.study_id == study_id, trial.c.number == number)).one()
+        return {"params": row.params, "configuration": row.configuration}
+
+    @staticmethod
+    def _get(connection: sa.Connection, where: sa.ColumnElement[bool]) -> Lease:
+        lease, trial, job = tables.leases, tables.optuna_trials, tables.jobs
+        query = (
+            sa.select(lease, trial.c.number, job.c.candidate, job.c.seed)
+            .outerjoin(trial, trial.c.trial_id == lease.c.trial_id)
+            .outerjoin(job, job.c.job_id == lease.c.job_id)
+            .where(where)
+        )
+        row = connection.execute(query).one()
+        return Lease(
+            lease_id=row.lease_id,
+            token=row.token,
+            study_id=row.study_id,
+            fold=row.fold,
+            attempt=row.attempt,
+            losses=row.losses,
+            trial_id=row.trial_id,
+            number=row.number,
+            job_id=row.job_id,
+            candidate=row.candidate,
+            seed=row.seed or 0,
+            configuration=row.configuration,
+            params=Params.from_flat(json.loads(row.params)) if row.params else None,
+            end=row.end,
+        )
+
+    @staticmethod
+    def _update(connection: sa.Connection, lease: Lease, **values: Any) -> None:
+        connection.execute(tables.leases.update().where(tables.leases.c.lease_id == lease.lease_id).values(**values))
+
+    def _write_epoch(self, connection: sa.Connection, lease: Lease, epoch: Epoch) -> None:
+        insert = sqlite.insert if self._db.engine.name == "sqlite" else postgresql.insert
+        record = {"seconds": epoch.seconds, "record": json.dumps(epoch.to_json())}
+        statement = insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
+        connection.execute(statement.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))

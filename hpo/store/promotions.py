@@ -1,0 +1,54 @@
+"""Promotions: the candidates of a study, their jobs over all folds, and the final model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hpo.store import tables
+from hpo.store.database import Database
+
+
+class Promotions:
+    """Planned by any number of workers at once, there once."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def plan(self, study_id: int, candidate: int, baseline: int | None, jobs: Iterable[tuple[int, int, int]]) -> None:
+        """Enter the promotion and its jobs (candidate, fold, seed); what is there already stays as it is."""
+        with self._db.transaction() as connection:
+            final = {"study_id": study_id, "candidate": candidate, "baseline": baseline}
+            connection.execute(self._insert(tables.finals).values(**final).on_conflict_do_nothing())
+            # Another worker may have planned with another candidate a moment ago: its plan stands.
+            planned = connection.execute(sa.select(tables.finals).where(tables.finals.c.study_id == study_id)).one()
+            if (planned.candidate, planned.baseline) != (candidate, baseline):
+                return
+            for number, fold, seed in jobs:
+                row = {"study_id": study_id, "candidate": number, "fold": fold, "seed": seed}
+                connection.execute(self._insert(tables.jobs).values(**row).on_conflict_do_nothing())
+
+    def planned(self, study_id: int) -> tuple[int, int | None] | None:
+        """(candidate, baseline) as trial numbers, None before the promotion."""
+        final = tables.finals
+        query = sa.select(final.c.candidate, final.c.baseline).where(final.c.study_id == study_id)
+        with self._db.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else (row.candidate, row.baseline)
+
+    def reset(self, study_id: int) -> None:
+        """Forget the promotion, so that a study with a larger budget promotes again; its jobs' results are kept."""
+        with self._db.transaction() as connection:
+            connection.execute(tables.finals.delete().where(tables.finals.c.study_id == study_id))
+
+    def finish(self, study_id: int, path: str | None, error: str | None) -> None:
+        """Note where the final model lies, or why there is none."""
+        final = tables.finals
+        with self._db.transaction() as connection:
+            values = {"path": path, "end_text": error}
+            connection.execute(final.update().where(final.c.study_id == study_id).values(**values))
+
+    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self._db.engine.name == "sqlite" else postgresql.insert(table)

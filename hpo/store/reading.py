@@ -1,0 +1,266 @@
+"""What has been recorded, as frozen records: for status, logs, report, export and promotion."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import TrialState
+
+from hpo.objective import Epoch
+from hpo.records import FinalRecord, JobRecord, TrialRecord, WorkerRecord
+from hpo.store import tables
+from hpo.store.database import Database
+
+
+class Reading:
+    """Read-only queries over one study."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def states(self, study_id: int) -> dict[str, int]:
+        """Number of trials per Optuna state name; states without trials are 0."""
+        trial = tables.optuna_trials
+        query = sa.select(trial.c.state, sa.func.count()).where(trial.c.study_id == study_id).group_by(trial.c.state)
+        with self._db.reading() as connection:
+            found: dict[Any, int] = {row[0]: row[1] for row in connection.execute(query)}
+        return {state.name: found.get(state, 0) for state in TrialState}
+
+    def tickets(self, study_id: int) -> int:
+        """Trials begun, whatever became of them."""
+        lease = tables.leases
+        query = sa.select(sa.func.count()).where(lease.c.study_id == study_id, lease.c.trial_id.is_not(None))
+        with self._db.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def compute_hours(self, study_id: int) -> float:
+        """Training time of all epochs on record, over all workers."""
+        epoch, lease = tables.epochs, tables.leases
+        seconds = sa.select(sa.func.coalesce(sa.func.sum(epoch.c.seconds), 0.0)).join(lease)
+        with self._db.reading() as connection:
+            return float(connection.execute(seconds.where(lease.c.study_id == study_id)).scalar_one()) / 3600
+
+    def trials(
+        self, study_id: int, numbers: Sequence[int] | None = None, *, start: int = 0, curves: bool = True
+    ) -> list[TrialRecord]:
+        """Trials in order: all, those of the given numbers, or from `start` on; `curves=False` reads no epochs."""
+        lease, trial = tables.leases, tables.optuna_trials
+        columns = (trial.c.trial_id.label("id"), trial.c.number, trial.c.state.label("optuna_state"))
+        query = (
+            sa.select(lease, *columns, trial.c.datetime_start, trial.c.datetime_complete)
+            .select_from(trial.outerjoin(lease, lease.c.trial_id == trial.c.trial_id))
+            .where(trial.c.study_id == study_id, trial.c.number >= start)
+            .order_by(trial.c.number)
+        )
+        if numbers is not None:
+            query = query.where(trial.c.number.in_(numbers))
+        with self._db.reading() as connection:
+            rows = connection.execute(query).all()
+            wanted = lease.c.trial_id.is_not(None)
+            epochs = self._epochs(connection, study_id, wanted) if curves else {}
+            searched = self._searched(connection, study_id, start)
+            enqueued = self._enqueued(connection, study_id)
+        return [_trial(row, epochs, searched, enqueued) for row in rows]
+
+    def best_trial(self, study_id: int, direction: str) -> TrialRecord | None:
+        """The COMPLETE trial with the best recorded value.
+
+        Taken from our own rows, which are written under a lease, not from Optuna's, which anybody may have told.
+        """
+        lease, trial = tables.leases, tables.optuna_trials
+        order = lease.c.value.desc() if direction == "maximize" else lease.c.value.asc()
+        query = (
+            sa.select(trial.c.number)
+            .join(lease, lease.c.trial_id == trial.c.trial_id)
+            .where(trial.c.study_id == study_id, trial.c.state == TrialState.COMPLETE, lease.c.value.is_not(None))
+            .order_by(order, trial.c.number)
+            .limit(1)
+        )
+        with self._db.reading() as connection:
+            number = connection.execute(query).scalar_one_or_none()
+        return None if number is None else self.trials(study_id, [number])[0]
+
+    def jobs(self, study_id: int) -> list[JobRecord]:
+        """Every job of the promotion."""
+        job, lease, final = tables.jobs, tables.leases, tables.finals
+        columns = (lease.c.lease_id, lease.c.state, lease.c.worker, lease.c.end_text, final.c.candidate.label("best"))
+        query = (
+            sa.select(job, *columns)
+            .select_from(
+                job.outerjoin(lease, lease.c.job_id == job.c.job_id).join(final, final.c.study_id == job.c.study_id)
+            )
+            # Jobs of an earlier promotion, before the budget grew, stay on record but are not part of this one.
+            .where(job.c.study_id == study_id, job.c.candidate.in_([final.c.candidate, final.c.baseline]))
+            .order_by(job.c.job_id)
+        )
+        with self._db.reading() as connection:
+            rows = connection.execute(query).all()
+            epochs = self._epochs(connection, study_id, lease.c.job_id.is_not(None))
+        return [_job(row, epochs) for row in rows]
+
+    def final(self, study_id: int) -> FinalRecord | None:
+        """The promotion's outcome so far; None before it began."""
+        with self._db.reading() as connection:
+            query = sa.select(tables.finals).where(tables.finals.c.study_id == study_id)
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _final(row, self.jobs(study_id))
+
+    def workers(self, study_id: int) -> list[WorkerRecord]:
+        """Every worker that ever registered, the newest last."""
+        worker, lease, trial, job = tables.workers, tables.leases, tables.optuna_trials, tables.jobs
+        earlier = tables.epochs.alias()
+        last = sa.select(sa.func.max(earlier.c.epoch)).where(earlier.c.lease_id == lease.c.lease_id)
+        held = sa.and_(lease.c.worker == worker.c.name, lease.c.state == "held")
+        epoch = tables.epochs
+        query = (
+            sa.select(worker, lease.c.held_since, trial.c.number, job.c.candidate, job.c.fold, epoch.c.record)
+            .select_from(
+                worker.outerjoin(lease, held)
+                .outerjoin(trial, trial.c.trial_id == lease.c.trial_id)
+                .outerjoin(job, job.c.job_id == lease.c.job_id)
+                .outerjoin(
+                    epoch, sa.and_(epoch.c.lease_id == lease.c.lease_id, epoch.c.epoch == last.scalar_subquery())
+                )
+            )
+            .where(worker.c.study_id == study_id)
+            .order_by(worker.c.seen)
+        )
+        with self._db.reading() as connection:
+            return [_worker(row) for row in connection.execute(query)]
+
+    @staticmethod
+    def _epochs(
+        connection: sa.Connection, study_id: int, where: sa.ColumnElement[bool]
+    ) -> dict[int, tuple[Epoch, ...]]:
+        epoch, lease = tables.epochs, tables.leases
+        query = (
+            sa.select(epoch.c.lease_id, epoch.c.record)
+            .join(lease, lease.c.lease_id == epoch.c.lease_id)
+            .where(lease.c.study_id == study_id, where)
+            .order_by(epoch.c.lease_id, epoch.c.epoch)
+        )
+        found: dict[int, list[Epoch]] = defaultdict(list)
+        for row in connection.execute(query):
+            found[row.lease_id].append(Epoch.from_json(json.loads(row.record)))
+        return {lease_id: tuple(epochs) for lease_id, epochs in found.items()}
+
+    @staticmethod
+    def _searched(connection: sa.Connection, study_id: int, start: int) -> dict[int, list[str]]:
+        param, trial = models.TrialParamModel.__table__, tables.optuna_trials
+        query = sa.select(param.c.trial_id, param.c.param_name).join(trial, trial.c.trial_id == param.c.trial_id)
+        found: dict[int, list[str]] = defaultdict(list)
+        of_study = (trial.c.study_id == study_id, trial.c.number >= start)
+        for row in connection.execute(query.where(*of_study).order_by(param.c.param_id)):
+            found[row.trial_id].append(row.param_name)
+        return found
+
+    @staticmethod
+    def _enqueued(connection: sa.Connection, study_id: int) -> dict[int, str]:
+        attr, trial = models.TrialUserAttributeModel.__table__, tables.optuna_trials
+        query = sa.select(attr.c.trial_id, attr.c.value_json).join(trial, trial.c.trial_id == attr.c.trial_id)
+        rows = connection.execute(query.where(trial.c.study_id == study_id, attr.c.key == "configuration"))
+        return {row.trial_id: json.loads(row.value_json) for row in rows}
+
+
+def _trial(
+    row: sa.Row[Any], epochs: dict[int, tuple[Epoch, ...]], searched: dict[int, list[str]], enqueued: dict[int, str]
+) -> TrialRecord:
+    params = json.loads(row.params) if row.params else {}
+    return TrialRecord(
+        trial_id=row.id,
+        number=row.number,
+        state=row.optuna_state.name,
+        value=row.value,
+        params=params,
+        searched={name: params[name] for name in searched.get(row.id, ()) if name in params},
+        configuration=enqueued.get(row.id),
+        fold=-1 if row.fold is None else row.fold,
+        worker=row.worker,
+        attempt=row.attempt or 0,
+        end=row.end,
+        end_text=row.end_text,
+        started=row.datetime_start,
+        finished=row.datetime_complete,
+        epochs=epochs.get(row.lease_id, ()),
+    )
+
+
+def _job(row: sa.Row[Any], epochs: dict[int, tuple[Epoch, ...]]) -> JobRecord:
+    running = {None: "waiting", "held": "running", "returned": "waiting"}
+    state: Any = running.get(row.state) or ("failed" if row.end_text else "done")
+    return JobRecord(
+        job_id=row.job_id,
+        candidate=row.candidate,
+        role="best" if row.candidate == row.best else "baseline",
+        fold=row.fold,
+        seed=row.seed,
+        state=state,
+        worker=row.worker,
+        epochs=epochs.get(row.lease_id, ()),
+        best_epoch=row.best_epoch,
+        scores=json.loads(row.scores) if row.scores else None,
+        end_text=row.end_text,
+    )
+
+
+def _final(row: sa.Row[Any], jobs: Sequence[JobRecord]) -> FinalRecord:
+    best = [job for job in jobs if job.candidate == row.candidate]
+    baseline = [job for job in jobs if job.candidate == row.baseline]
+    refit = next((job for job in best if job.fold < 0), None)
+    failed = [job.end_text for job in jobs if job.state == "failed"]
+    open_jobs = any(job.state in ("waiting", "running") for job in jobs)
+    begun = any(job.state != "waiting" for job in jobs)
+    status: Any = "running" if begun else "waiting"
+    if row.path or row.end_text or (failed and not open_jobs):
+        status = "done" if row.path else "failed"
+    return FinalRecord(
+        status=status,
+        path=row.path,
+        candidate=row.candidate,
+        scores=_over_folds(best, fmean),
+        spread=_over_folds(best, _spread),
+        baseline_scores=_over_folds(baseline, fmean),
+        baseline_spread=_over_folds(baseline, _spread),
+        test_scores=dict(refit.scores or {}) if refit else {},
+        end_text=row.end_text or (failed[0] if failed else None),
+    )
+
+
+def _over_folds(jobs: Sequence[JobRecord], summary: Any) -> dict[str, float]:
+    """A summary per score over the folds on which it could be computed."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for job in jobs:
+        if job.fold >= 0 and job.scores:
+            for name, value in job.scores.items():
+                values[name].append(value)
+    return {name: summary(found) for name, found in values.items()}
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 else 0.0
+
+
+def _worker(row: sa.Row[Any]) -> WorkerRecord:
+    job = None
+    if row.candidate is not None:
+        job = f"trial {row.candidate}, " + ("refit" if row.fold < 0 else f"fold {row.fold}")
+    last = Epoch.from_json(json.loads(row.record)) if row.record else None
+    return WorkerRecord(
+        name=row.name,
+        host=row.host,
+        pid=row.pid,
+        device=row.device,
+        state=row.state,
+        trial=row.number,
+        job=job,
+        epoch=last.number if last else None,
+        last=last,
+        held_since=row.held_since,
+        seen=row.seen,
+    )

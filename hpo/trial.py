@@ -1,0 +1,114 @@
+"""Run one search trial: choose its parameters, train a fold under the pruner, tell how it ended."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+from optuna.trial import TrialState
+
+from hpo.objective import DataError
+from hpo.search import Search, SpaceExhausted
+from hpo.store import MOST_LOSSES, Lease
+from hpo.training import FoldRun, Interrupted, NonFiniteLoss
+from hpo.work import Log, Surroundings, advance
+
+
+def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
+    """Bring the trial of this lease to an end, or give it back at its last epoch boundary.
+
+    Raises:
+        Interrupted: the stop flag was set; the lease has been given back.
+        LeaseLost: another worker has taken over; nothing more was written.
+    """
+    assert lease.number is not None
+    log = Log(around.files.trial_log(around.record.folder, lease.number))
+    ending = _Ending(lease, search, around, log)
+    with around.store.leases.under(lease):
+        if lease.end == "pruned":
+            ending.pruned("pruned (decided before the last worker died)")
+        elif lease.losses >= MOST_LOSSES:
+            ending.failed("worker_lost", f"lost its worker {lease.losses} times in a row without a new epoch")
+        else:
+            _attempt(lease, search, around, log, ending)
+
+
+def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, ending: _Ending) -> None:
+    try:
+        params = lease.params or search.choose(lease)
+        log.say(f"trial {lease.number}, fold {lease.fold}: {params.flat()}")
+        run = around.run(lease, params)
+        if _train(run, lease, search, around, log):
+            ending.pruned(f"pruned after epoch {len(run.epochs)}", run)
+        else:
+            ending.complete(run)
+    except Interrupted:
+        around.store.leases.give_back(lease)
+        raise
+    except NonFiniteLoss as error:
+        ending.broken("nan", str(error))
+    except torch.OutOfMemoryError as error:
+        torch.cuda.empty_cache()
+        ending.broken("out_of_memory", str(error).splitlines()[0])
+    except SpaceExhausted:
+        around.store.studies.mark_exhausted(lease.study_id)
+        ending.failed("exhausted", "every point of the search space has been evaluated")
+    except DataError as error:
+        ending.failed("data_error", str(error))
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+            raise  # the database's trouble is not the trial's fault
+        ending.failed("code_error", traceback.format_exc())
+
+
+def _train(run: FoldRun, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
+    """Train to the end; True when the pruner stopped it."""
+    for epoch in advance(run, lease, around, log):
+        value = epoch.get(run.metric.name)
+        report = None if value is None else (epoch.number, value)
+        if around.store.leases.record(lease, [epoch], report, lambda: search.should_prune(lease)):
+            return True
+    return False
+
+
+class _Ending:
+    """How a trial ends: each way tells Optuna, closes the lease and writes the log's last line."""
+
+    def __init__(self, lease: Lease, search: Search, around: Surroundings, log: Log) -> None:
+        self._lease, self._search, self._around, self._log = lease, search, around, log
+
+    def complete(self, run: FoldRun) -> None:
+        best = run.best
+        value = best.get(run.metric.name) if best else None
+        if value is None:
+            text = f"{run.metric.name} could not be computed on fold {self._lease.fold} in any epoch"
+            return self.failed("data_error", text)
+        assert best is not None
+        self._finish(TrialState.COMPLETE, value, text=f"complete: {run.metric.name} {value:.4g} at epoch {best.number}")
+
+    def pruned(self, text: str, run: FoldRun | None = None) -> None:
+        best = run.best if run else None
+        value = best.get(run.metric.name) if run and best else None
+        self._finish(TrialState.PRUNED, value, end="pruned", text=text)
+
+    def broken(self, end: str, text: str) -> None:
+        """The configuration cannot be trained: the sampler shall learn from it."""
+        self._finish(TrialState.PRUNED, None, end=end, text=text, broken=end)
+
+    def failed(self, end: str, text: str) -> None:
+        self._finish(TrialState.FAIL, None, end=end, text=text)
+
+    def _finish(
+        self, state: TrialState, value: float | None, *, text: str, end: str | None = None, broken: str | None = None
+    ) -> None:
+        lease = self._lease
+        recorded = value if state != TrialState.FAIL else None
+        self._around.store.leases.finish_trial(
+            lease,
+            lambda: self._search.tell(lease, state, value, broken),
+            value=recorded,
+            end=end,
+            text=text if end else None,
+        )
+        self._log.say(text if end is None or end == "pruned" else f"{end}: {text}")
+        self._around.files.remove_checkpoints(self._around.record.folder, lease.lease_id)

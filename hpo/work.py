@@ -1,0 +1,106 @@
+"""What every unit of work shares: its surroundings, its log, and advancing a run under a lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from hpo.arrays import Arrays, Feed
+from hpo.checkpoint import Checkpoints
+from hpo.files import RunFiles
+from hpo.objective import Epoch, Objective, Params, Split
+from hpo.records import StudyRecord
+from hpo.store import Lease, Store
+from hpo.study import Study
+from hpo.training import FoldRun, Interrupted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """A worker's view of its study: read by trials and jobs, changed by none."""
+
+    store: Store
+    files: RunFiles
+    record: StudyRecord
+    spec: Study
+    objective: Objective
+    arrays: Arrays
+    feed: Feed
+    split: Split
+    checkpoint_every: float  #: seconds; 0 = every epoch
+    stop: Callable[[], bool]  #: looked at between batches
+
+    def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
+        """A fresh run of the lease's fold; jobs train with other seeds than the search did."""
+        fold = self.split.refit() if lease.fold < 0 else self.split.folds[lease.fold]
+        return FoldRun(
+            self.objective,
+            self.arrays,
+            self.feed,
+            fold,
+            params,
+            self.spec.metric,
+            epochs=epochs or self.spec.budget.epochs,
+            schedule_epochs=self.spec.budget.epochs,
+            seed=self.spec.seed,
+            repeat=0 if lease.trial_id is not None else 1 + lease.seed,
+            drops=drops,
+            stop=self.stop,
+        )
+
+
+@dataclass
+class Log:
+    """The plain text log of a unit of work: one line per epoch with every term, score and rate."""
+
+    path: Path
+    #: The latest line, for the worker's own view.
+    last: str = field(default="", init=False)
+
+    def say(self, text: str) -> None:
+        self.last = text
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+
+    def epoch(self, epoch: Epoch, of: int) -> None:
+        both = [("train", epoch.train), ("validation", epoch.validation)]
+        values = " | ".join(f"{split} " + " ".join(f"{n} {v:.4g}" for n, v in s.items()) for split, s in both if s)
+        rates = f"lr {epoch.lr:.3g} gradient {epoch.gradient_norm:.3g} {epoch.seconds:.2f} s"
+        self.say(f"epoch {epoch.number}/{of} | {values} | {rates}")
+
+
+def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Iterator[Epoch]:
+    """Train epoch after epoch, from the newest checkpoint if there is one, until the run is finished.
+
+    The caller records each epoch before it asks for the next: a checkpoint is written first, so that whatever the
+    database holds can be gone on with. Epochs restored from a checkpoint are yielded again, to be recorded again.
+
+    Raises:
+        Interrupted: after the state of the last epoch boundary has been checkpointed.
+    """
+    checkpoints = Checkpoints(around.files.checkpoints(around.record.folder, lease.lease_id), lease.token)
+    state = checkpoints.load(log.say)
+    if state is not None:
+        run.load_state_dict(state)
+        log.say(f"resumed after epoch {len(run.epochs)} (attempt {lease.attempt})")
+        yield from run.epochs
+    elif lease.attempt > 1:
+        log.say(f"started again from epoch 1: no checkpoint was found (attempt {lease.attempt})")
+    saved = time.monotonic()
+    while not run.finished:
+        boundary = run.snapshot()
+        try:
+            epoch = run.epoch()
+        except Interrupted:
+            if len(boundary["epochs"]) > checkpoints.newest:
+                checkpoints.save(boundary)
+            log.say(f"given back after epoch {len(boundary['epochs'])}")
+            raise
+        if time.monotonic() - saved >= around.checkpoint_every and not run.finished:
+            checkpoints.save(run.state_dict())
+            saved = time.monotonic()
+        log.epoch(epoch, run.epochs_max)
+        yield epoch

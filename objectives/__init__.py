@@ -1,0 +1,17 @@
+"""The scientific questions the service ships with; this file imports no torch, so that listing them stays fast."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+#: Name -> (`module:Class`, one line on what it asks).
+BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "digits": ("objectives.digits:Digits", "Which digit does an 8 x 8 scan show? Imbalanced; bundled, no download"),
+        "abr": (
+            "objectives.abr:Abr",
+            "Is there a brainstem response in a waveform, how far above threshold, and where is its wave V?",
+        ),
+    }
+)

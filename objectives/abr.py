@@ -1,0 +1,263 @@
+"""ABR: what does an auditory brainstem response say about hearing, and where is its wave V?
+
+One network answers five questions about an averaged waveform: the signal without noise, the hearing class (level
+relative to threshold), whether there is a wave V, its latency, its amplitude. Most rows have labels for some of them
+only; each loss term and each score counts the rows that are labelled for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpo.objective import Batch, Objective, Outputs, Params, Split, Sums, Term
+from models.waveform import Scaling, WaveformNet
+from objectives import abr_data, abr_synthetic, losses, scores, splits
+from objectives.abr_data import RATE_HZ, SAMPLES, WINDOW_MS
+
+if TYPE_CHECKING:
+    from hpo.arrays import ArrayFolder, Arrays
+
+#: Arrays of labels and what to call them where they are missing.
+LABELS = MappingProxyType(
+    {"hearing_class": "class", "present": "presence", "latency_ms": "peak latency", "amplitude_uv": "peak amplitude"}
+)
+
+
+@final
+class Abr(Objective):
+    """Multi-task learning on averaged brainstem responses (`waveforms.csv`, see `objectives.abr_data`).
+
+    Beware: the first 3 ms at 90 dB and above are stimulus artefact; the network sees them and the level.
+    """
+
+    name = "abr"
+    version = 1
+    terms = ("signal", "class", "presence", "peak_latency", "peak_amplitude")
+    scores = MappingProxyType(
+        {
+            "macro_f1": "maximize",
+            "weighted_f1": "maximize",
+            "accuracy": "maximize",
+            "balanced_accuracy": "maximize",
+            "f1.*": "maximize",
+            "presence_f1": "maximize",
+            "latency_mae_ms": "minimize",
+            "amplitude_mae_uv": "minimize",
+            "signal_rmse": "minimize",
+            "signal_correlation": "maximize",
+        }
+    )
+    defaults = MappingProxyType(
+        {
+            "data.batch_size": 64,
+            #: No class of a typical set is under 2 %; what is under 15 % counts as rare.
+            "sampling.rare_threshold_share": 0.15,
+            #: Channels; a multiple of 8.
+            "model.width": 32,
+            "model.dropout": 0.1,
+            "loss.signal_weight": 1.0,
+            "loss.class_weight": 1.0,
+            "loss.presence_weight": 1.0,
+            "loss.peak_latency_weight": 1.0,
+            "loss.peak_amplitude_weight": 1.0,
+            #: Focal exponent of the terms class and presence; 0 = cross entropy.
+            "loss.focal_gamma": 0.0,
+            #: Of the terms class and presence.
+            "loss.label_smoothing": 0.0,
+            #: Gaussian noise on the input, as a share of the waveform's own standard deviation; 0 = off.
+            "augment.noise": 0.0,
+            #: Largest shift in time in samples of 0.05 ms, each way; latency labels move along. 0 = off.
+            "augment.shift": 0.0,
+        }
+    )
+
+    def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
+        """Write the arrays of a CSV, or of made-up waveforms.
+
+        `waveform` float32 `[rows, 200]` uV; `statics` float32 `[rows, 4]` = level dB, frequency kHz, log10 of the
+        sweeps, 1 for a click; `subject` int64, number in `info["subjects"]`; `hearing_class` and `present` int64, -1 =
+        missing; `latency_ms` and `amplitude_uv` float32, NaN = missing.
+        """
+        read = abr_synthetic.generate() if source is None else abr_data.read(source)
+        recordings, doubtful = read.masked_picks()
+        subjects, subject = np.unique(recordings.subject, return_inverse=True)
+        level, freq, sweeps = recordings.statics.T
+        statics = np.stack([level, freq, np.log10(sweeps), freq == 0], axis=1)
+        folder.add("waveform", recordings.waveform)
+        folder.add("statics", statics.astype(np.float32))
+        folder.add("subject", subject.astype(np.int64))
+        for name in LABELS:
+            folder.add(name, getattr(recordings, name))
+        classes = max(int(recordings.hearing_class.max()) + 1, 2)  # a net needs two even where nothing is labelled
+        info: dict[str, Any] = {"classes": list(abr_data.CLASSES[:classes]), "subjects": subjects.tolist()}
+        info |= {"sampling_rate_hz": RATE_HZ, "synthetic": source is None, "notes": []}
+        if doubtful:
+            info["notes"].append(
+                f"latency and amplitude of {doubtful} picks before {abr_data.EARLIEST_MS:g} ms or after the window's "
+                f"end ({WINDOW_MS:g} ms) are treated as missing; the rows stay"
+            )
+        return info
+
+    def split(self, arrays: Arrays, folds: int, seed: int) -> Split:
+        """Folds of whole subjects with every kind of label spread over them.
+
+        Test subjects are set aside, as many as validate a fold, only where that costs no fold a kind of label: every
+        kind must occur in at least two more subjects than there are folds.
+        """
+        kinds = _kinds(arrays)
+        subject = arrays["subject"]
+        reach = [len(np.unique(subject[kind])) for kind in kinds.T if kind.any()]
+        testing = bool(reach) and min(reach) >= folds + 2
+        number = splits.grouped_folds(subject, kinds, folds + testing, seed, arrays.info["subjects"])
+        return splits.to_split(np.where(number == folds, splits.TEST, number), folds)
+
+    def labels(self, arrays: Arrays) -> np.ndarray:
+        """The hearing class; -1 where no expert looked."""
+        return np.asarray(arrays["hearing_class"])
+
+    def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
+        """`[mean, std]` of waveform, statics, latency and amplitude over the training rows; `class_rows` `[class]`."""
+        present = self.labels(arrays)[rows]
+        counts = np.bincount(present[present >= 0], minlength=len(arrays.info["classes"]))
+        return {
+            "wave": _mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
+            "statics": _mean_std(arrays["statics"][rows]),
+            "latency": _mean_std(arrays["latency_ms"][rows, None])[:, 0],
+            "amplitude": _mean_std(arrays["amplitude_uv"][rows, None])[:, 0],
+            "class_rows": torch.from_numpy(counts.astype(np.float32)),
+        }
+
+    def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
+        """A residual net that scales inputs and outputs itself."""
+        names = ("wave", "statics", "latency", "amplitude")
+        scaling = Scaling(**{name: statistics[name] for name in names})
+        classes = len(statistics["class_rows"])
+        return WaveformNet(classes, params.model["width"], params.model["dropout"], scaling, SAMPLES)
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Shift each waveform in time, with its latency, and add noise to the input; `clean` is the target without."""
+        wave, device = batch["waveform"], batch["waveform"].device
+        draw = torch.rand(wave.shape[:1], generator=generator, device=generator.device).to(device, wave.dtype)
+        white = torch.randn(wave.shape, generator=generator, device=generator.device).to(device, wave.dtype)
+        shift = (2 * draw - 1) * params.augment["shift"]
+        clean = _delay(wave, shift)
+        latency = batch["latency_ms"] + shift * (1e3 / RATE_HZ)
+        visible = (latency >= 0) & (latency <= WINDOW_MS)
+        return {
+            **batch,
+            "clean": clean,
+            "waveform": clean + white * wave.std(-1, keepdim=True) * params.augment["noise"],
+            "latency_ms": torch.where(visible, latency, torch.full_like(latency, torch.nan)),
+        }
+
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        """Focal terms for the classes; smooth L1 in units of the training standard deviation for the values."""
+        focal = (params.loss["focal_gamma"], params.loss["label_smoothing"])
+
+        def scaled(name: str, prediction: Tensor, target: Tensor) -> Term:
+            return losses.smooth_l1(prediction / statistics[name][1], target / statistics[name][1])
+
+        return {
+            "signal": scaled("wave", outputs["signal"], _clean(batch)),
+            "class": losses.focal_cross_entropy(outputs["class"], batch["hearing_class"], *focal),
+            "presence": losses.binary_focal(outputs["presence"], batch["present"], focal[0], None, focal[1]),
+            "peak_latency": scaled("latency", outputs["latency_ms"], batch["latency_ms"]),
+            "peak_amplitude": scaled("amplitude", outputs["amplitude_uv"], batch["amplitude_uv"]),
+        }
+
+    def sums(self, outputs: Outputs, batch: Batch) -> Sums:
+        """`confusion` `[class, class]`, `presence` `[4]`, and moments `[8]` of latency, amplitude and signal."""
+        return {
+            "confusion": scores.confusion(outputs["class"], batch["hearing_class"]),
+            "presence": scores.binary_counts(outputs["presence"], batch["present"]),
+            "latency": scores.regression_sums(outputs["latency_ms"], batch["latency_ms"]),
+            "amplitude": scores.regression_sums(outputs["amplitude_uv"], batch["amplitude_uv"]),
+            "signal": scores.regression_sums(outputs["signal"], _clean(batch)),
+        }
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        """Scores of all tasks; `signal_rmse` is in uV, `signal_correlation` over all samples of the split."""
+        latency, amplitude, signal = (
+            scores.regression_scores(np.asarray(sums[name])) for name in ("latency", "amplitude", "signal")
+        )
+        named = {
+            "presence_f1": scores.binary_f1(np.asarray(sums["presence"])),
+            "latency_mae_ms": latency.get("mae"),
+            "amplitude_mae_uv": amplitude.get("mae"),
+            "signal_rmse": signal.get("rmse"),
+            "signal_correlation": signal.get("correlation"),
+        }
+        classified = scores.classification_scores(np.asarray(sums["confusion"]), info["classes"])
+        return classified | {name: value for name, value in named.items() if value is not None}
+
+    def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Truth (empty or NaN where missing) and prediction of each task, and class probabilities `p.NAME`."""
+        probability = torch.softmax(outputs["class"], -1).float().cpu().numpy()
+        names = np.asarray([*info["classes"], ""])  # the last one answers to -1
+        present = batch["present"].cpu().numpy()
+        columns: dict[str, np.ndarray] = {
+            "subject": np.asarray(info["subjects"])[batch["subject"].cpu().numpy()],
+            "truth": names[batch["hearing_class"].cpu().numpy()],
+            "prediction": names[probability.argmax(1)],
+            "wave_v_present": np.where(present >= 0, present, np.nan),
+            "p.wave_v": torch.sigmoid(outputs["presence"]).float().cpu().numpy(),
+        }
+        for name in ("latency_ms", "amplitude_uv"):
+            columns[f"wave_v_{name}"] = batch[name].cpu().numpy()
+            columns[f"predicted_{name}"] = outputs[name].float().cpu().numpy()
+        return columns | {f"p.{name}": probability[:, k] for k, name in enumerate(info["classes"])}
+
+    def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
+        """Rows per class, per subject, and without a label for each task."""
+        rows = np.bincount(arrays["subject"], minlength=len(arrays.info["subjects"]))
+        missing = {title: int((~_labelled(arrays[name])).sum()) for name, title in LABELS.items()}
+        subject = dict(zip(arrays.info["subjects"], rows.tolist(), strict=True))
+        return {**super().counts(arrays), "subject": subject, "missing label": missing}
+
+
+def _labelled(values: np.ndarray) -> np.ndarray:
+    """Which entries hold a label: not -1, not NaN."""
+    return np.asarray(np.isfinite(values) if values.dtype.kind == "f" else values >= 0)
+
+
+def _kinds(arrays: Arrays) -> np.ndarray:
+    """Which kinds of label a row has, bool `[rows, kind]`: each class, wave V or none, a latency."""
+    classes, present = arrays["hearing_class"], arrays["present"]
+    columns = [classes == k for k in range(len(arrays.info["classes"]))]
+    columns += [present == 0, present == 1, _labelled(arrays["latency_ms"])]
+    return np.stack(columns, axis=1)
+
+
+def _mean_std(values: np.ndarray) -> Tensor:
+    """`[2, column]` over the rows that are not NaN; (0, 1) where there are none, 1 where all are equal."""
+    result = np.zeros((2, values.shape[1]))
+    for k, column in enumerate(values.T.astype(np.float64)):
+        known = column[np.isfinite(column)]
+        result[:, k] = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
+    result[1, result[1] < 1e-6] = 1.0
+    return torch.from_numpy(result.astype(np.float32))
+
+
+def _clean(batch: Batch) -> Tensor:
+    """The signal to be restored: without the noise of `augment`, or the waveform as recorded."""
+    return batch.get("clean", batch["waveform"])
+
+
+def _delay(wave: Tensor, samples: Tensor) -> Tensor:
+    """Move each waveform `[rows, time]` later by `samples` `[rows]`, interpolating linearly; the ends are held."""
+    last = wave.shape[-1] - 1
+    position = torch.arange(last + 1, dtype=wave.dtype, device=wave.device) - samples[:, None]
+    position = position.clamp(0, last)
+    before = position.floor()
+    share = position - before
+    left, right = before.long(), (before.long() + 1).clamp_max(last)
+    return wave.gather(-1, left) * (1 - share) + wave.gather(-1, right) * share

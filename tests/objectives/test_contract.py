@@ -1,0 +1,241 @@
+"""What every built-in objective keeps to, on its own data and on recordings where they are present."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics
+from torch import Tensor
+from torch.func import functional_call, grad, stack_module_state, vmap
+
+from hpo.objective import LOOP_DEFAULTS, Batch, Params
+from objectives import BUILT_IN
+from tests.objectives.cases import FOLDS, ROOT, SEED, Case, built_in
+
+GAMMAS, SMOOTHINGS, STRENGTHS = [0.0, 0.7, 2.5], [0.0, 0.1, 0.3], [0.0, 0.4, 1.3]
+
+
+def train_rows(case: Case) -> np.ndarray:
+    return case.objective.split(case.arrays, FOLDS, SEED).folds[0].train
+
+
+def ready(case: Case, params: Params, seed: int = 0) -> tuple[torch.nn.Module, dict[str, Tensor]]:
+    statistics = case.objective.statistics(case.arrays, train_rows(case))
+    torch.manual_seed(seed)
+    return case.objective.model(params, statistics), statistics
+
+
+def total(case: Case, model: torch.nn.Module, batch: Batch, params: Params, statistics: dict[str, Tensor]) -> Tensor:
+    terms = case.objective.losses(model(batch), batch, params, statistics)
+    return sum_of_terms(terms, params)
+
+
+def sum_of_terms(terms: dict[str, tuple[Tensor, Tensor]], params: Params) -> Tensor:
+    parts = [params.loss[f"{name}_weight"] * value / count.clamp_min(1) for name, (value, count) in terms.items()]
+    return torch.stack(parts).sum()
+
+
+# ---- what the class says
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_is_named_as_it_is_listed(name: str) -> None:
+    assert built_in(name).name == name
+
+
+def test_listing_the_objectives_does_not_load_torch() -> None:
+    code = "import sys, objectives; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_every_term_has_a_default_weight_and_every_default_a_group(case: Case) -> None:
+    defaults = case.objective.defaults
+    assert {f"loss.{term}_weight" for term in case.objective.terms} <= set(defaults)
+    Params.from_flat({**LOOP_DEFAULTS, **defaults})
+
+
+# ---- splits
+
+
+def test_equal_seeds_give_equal_folds(case: Case) -> None:
+    first, second = (case.objective.split(case.arrays, FOLDS, SEED).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_training_and_validation_rows_cover_everything_once(case: Case) -> None:
+    split = case.objective.split(case.arrays, FOLDS, SEED)
+    everything = np.arange(len(case.arrays))
+    assert len(split.folds) == FOLDS
+    for fold in split.folds:
+        np.testing.assert_array_equal(np.sort(np.concatenate([fold.train, fold.validation, split.test])), everything)
+    validated = np.concatenate([fold.validation for fold in split.folds])
+    np.testing.assert_array_equal(np.sort(np.concatenate([validated, split.test])), everything)
+
+
+def test_no_group_is_on_two_sides(case: Case) -> None:
+    if "subject" not in list(case.arrays):
+        pytest.skip(f"rows of {case.objective.name} form no groups")
+    subject = case.arrays["subject"]
+    split = case.objective.split(case.arrays, FOLDS, SEED)
+    for fold in split.folds:
+        sides = [set(subject[rows].tolist()) for rows in (fold.train, fold.validation, split.test)]
+        assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+# ---- losses and sums
+
+
+def test_loss_terms_are_named_finite_and_counted(case: Case) -> None:
+    params = case.params(loss__focal_gamma=1.5, loss__label_smoothing=0.1)
+    model, statistics = ready(case, params)
+    batch = case.batch(case.labelled_rows(64))
+    terms = case.objective.losses(model(batch), batch, params, statistics)
+    assert tuple(terms) == case.objective.terms
+    for value, count in terms.values():
+        assert value.shape == count.shape == ()
+        assert torch.isfinite(value)
+        assert count >= 0
+
+
+def test_sums_of_two_halves_add_to_those_of_the_whole(case: Case) -> None:
+    params = case.params()
+    model, statistics = ready(case, params)
+    model.double().eval()
+    batch = case.batch(case.labelled_rows(50))
+    batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+    halves = [{name: value[rows] for name, value in batch.items()} for rows in (slice(0, 20), slice(20, 50))]
+    with torch.no_grad():
+        whole = everything(case, model, batch, params, statistics)
+        parts = [everything(case, model, half, params, statistics) for half in halves]
+    for name, value in whole.items():
+        torch.testing.assert_close(parts[0][name] + parts[1][name], value, rtol=1e-6, atol=1e-9)
+
+
+def everything(
+    case: Case, model: torch.nn.Module, batch: Batch, params: Params, statistics: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    outputs = model(batch)
+    terms = case.objective.losses(outputs, batch, params, statistics).items()
+    return {**case.objective.sums(outputs, batch), **{f"loss.{name}": torch.stack(pair) for name, pair in terms}}
+
+
+def test_scores_are_known_finite_and_equal_to_scikit_learns(case: Case) -> None:
+    params = case.params()
+    model, _ = ready(case, params)
+    model.eval()
+    batch = case.batch(case.labelled_rows(300))
+    with torch.no_grad():
+        outputs = model(batch)
+    sums = {name: value.numpy() for name, value in case.objective.sums(outputs, batch).items()}
+    scores = case.objective.score(sums, case.arrays.info)
+    for name, value in scores.items():
+        assert case.objective.metric(name).name == name
+        assert np.isfinite(value)
+    table = case.objective.predict(outputs, batch, case.arrays.info)
+    assert {len(column) for column in table.values()} == {300}
+    labelled = table["truth"] != ""
+    truth, prediction = table["truth"][labelled], table["prediction"][labelled]
+    assert labelled.sum() >= 100
+    occurring = np.unique(truth)
+    f1 = metrics.f1_score(truth, prediction, labels=occurring, average="macro", zero_division=0)
+    assert scores["macro_f1"] == pytest.approx(f1)
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, prediction))
+
+
+# ---- training
+
+
+def test_gradient_reaches_every_parameter(case: Case) -> None:
+    params = case.params()
+    model, statistics = ready(case, params)
+    batch = case.batch(train_rows(case))
+    total(case, model, batch, params, statistics).backward()  # type: ignore[no-untyped-call]
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent
+
+
+def test_a_few_steps_lower_the_loss_on_a_tiny_sample(case: Case) -> None:
+    params = case.params(model__dropout=0.0)
+    model, statistics = ready(case, params)
+    batch = case.batch(case.labelled_rows(32))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        loss = total(case, model, batch, params, statistics)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_statistics_travel_with_the_weights(case: Case) -> None:
+    params = case.params()
+    model, statistics = ready(case, params)
+    other = {name: value + 1 for name, value in statistics.items()}
+    copy = case.objective.model(params, other)
+    copy.load_state_dict(model.state_dict())
+    batch = case.batch(train_rows(case)[:5])
+    for left, right in zip(model.eval()(batch).values(), copy.eval()(batch).values(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=0)
+
+
+def test_augmentation_of_strength_zero_changes_nothing_the_network_sees(case: Case) -> None:
+    batch = case.batch(train_rows(case)[:8])
+    augmented = case.objective.augment(batch, case.params(), torch.Generator().manual_seed(1))
+    for name, value in batch.items():
+        torch.testing.assert_close(augmented[name], value, rtol=0, atol=0, equal_nan=True)
+
+
+def test_augmentation_draws_from_its_generator_only(case: Case) -> None:
+    batch = case.batch(train_rows(case)[:8])
+    params = case.params(augment__noise=0.1, augment__shift=1.0)
+    state = torch.random.get_rng_state()
+    first, second, third = (
+        case.objective.augment(batch, params, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(state, torch.random.get_rng_state())
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, equal_nan=True)
+    assert any(not torch.equal(first[name], third[name]) for name in first if first[name].is_floating_point())
+
+
+# ---- lanes
+
+
+def lane_params(case: Case, gamma: Any, smoothing: Any, strength: Any, weight: Any) -> Params:
+    weights = {f"loss__{term}_weight": weight * (k + 1) for k, term in enumerate(case.objective.terms)}
+    strengths = {"augment__noise": strength * 0.1, "augment__shift": strength}
+    return case.params(loss__focal_gamma=gamma, loss__label_smoothing=smoothing, **weights, **strengths)
+
+
+def test_lanes_equal_plain_runs(case: Case) -> None:
+    """Three models with their own dropout, losses, weights and augmentation: gradients as if each were alone."""
+    rates = [0.0, 0.2, 0.5]
+    models = [ready(case, case.params(model__dropout=rate), seed)[0].double() for seed, rate in enumerate(rates)]
+    statistics = {name: value.double() for name, value in ready(case, case.params())[1].items()}
+    batch = case.batch(case.labelled_rows(24))
+    batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}
+
+    def loss(parameters: Any, buffers: Any, gamma: Any, smoothing: Any, strength: Any, weight: Any) -> Any:
+        params = lane_params(case, gamma, smoothing, strength, weight)
+        augmented = case.objective.augment(batch, params, torch.Generator().manual_seed(3))
+        outputs = functional_call(models[0], (parameters, buffers), (augmented,))
+        terms = case.objective.losses(outputs, augmented, params, statistics)
+        return sum_of_terms(terms, params), case.objective.sums(outputs, augmented)
+
+    values = (GAMMAS, SMOOTHINGS, STRENGTHS, [1.0, 0.5, 2.0])
+    lanes = vmap(grad(loss, has_aux=True), randomness="same")
+    torch.manual_seed(5)
+    gradients, sums = lanes(*stack_module_state(models), *(torch.tensor(v, dtype=torch.float64) for v in values))
+    for lane, model in enumerate(models):
+        torch.manual_seed(5)
+        state = dict(model.named_parameters()), dict(model.named_buffers())
+        alone, sums_alone = grad(loss, has_aux=True)(*state, *(v[lane] for v in values))
+        of_lane = [{name: value[lane] for name, value in stacked.items()} for stacked in (gradients, sums)]
+        torch.testing.assert_close(of_lane, [alone, sums_alone], rtol=1e-9, atol=1e-12)

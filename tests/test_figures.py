@@ -1,0 +1,119 @@
+"""Figures say what the records say, in labels that nobody's text can act through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from hpo import figures, parameter_figures
+from hpo.evidence import fold_pairs
+from hpo.objective import Metric
+from tests import made_up
+from tests.made_up import HOSTILE
+
+F1 = Metric("f1.macro", "maximize")
+
+
+def named(figure: go.Figure, name: str) -> Any:
+    (trace,) = (t for t in figure.data if t.name == name)
+    return trace
+
+
+def test_history_keeps_pruned_failed_and_configurations_apart() -> None:
+    figure = figures.history(made_up.trials(), F1)
+    assert len(named(figure, "complete").x) == 10
+    assert list(named(figure, "ended without a value").x) == [5, 11]
+    assert list(named(figure, "configuration").text) == ["before", "guess"]
+    assert not set(named(figure, "pruned").x) & set(named(figure, "complete").x)
+
+
+@pytest.mark.parametrize(("direction", "pick"), [("maximize", max), ("minimize", min)])
+def test_best_so_far_counts_complete_trials_only(direction: Any, pick: Any) -> None:
+    trials = made_up.trials()
+    trials.append(replace(trials[0], number=20, state="PRUNED", end="pruned", value=pick([-9.0, 9.0])))
+    line = named(figures.history(trials, Metric("f1.macro", direction)), "best so far").y
+    values = [t.value for t in trials if t.state == "COMPLETE" and t.value is not None]
+    assert list(line) == [pick(values[: i + 1]) for i in range(len(values))] + [pick(values)]
+
+
+def test_a_trial_pruned_before_min_epochs_shows_the_best_of_its_epochs() -> None:
+    values = made_up.params(1e-5, 0.1)
+    pruned = made_up.trial(0, values, 2, state="PRUNED", end="pruned", value=None)
+    assert list(named(figures.history([pruned], F1), "pruned").y) == [pruned.epochs[1].validation["f1.macro"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "log"),
+    [
+        ([1e-4, 1e-2], True),
+        ([0.1, 0.9], False),
+        ([0.0, 100.0], False),
+        ([-1, 1000], False),
+        ([], False),
+        (["a"], False),
+    ],
+)
+def test_two_decades_make_an_axis_logarithmic(values: list[Any], log: bool) -> None:
+    assert figures.wants_log(values) is log
+
+
+def test_curves_of_a_large_study_show_the_best_fifty_and_the_configurations() -> None:
+    trials = made_up.trials(300)
+    shown = figures.shown_in_curves(trials, F1)
+    hidden = [t.value for t in trials if t.state == "COMPLETE" and t not in shown and t.value is not None]
+    plain = [t for t in shown if t.configuration is None]
+    assert {0, 1} <= {t.number for t in shown}
+    assert 48 <= len(plain) <= 50
+    assert min(t.value or 0 for t in plain) >= max(hidden)
+    assert len(figures.shown_in_curves(made_up.trials(), F1)) == 19  # one of 20 has no epoch
+
+
+def test_losses_draw_training_dashed_and_validation_solid_for_both() -> None:
+    figure = figures.losses(made_up.trials(), F1)
+    lines = [t for t in figure.data if t.name == "pain"]
+    assert [t.line.dash for t in lines] == ["dash", "solid"] * 2
+    assert [t.showlegend for t in lines] == [False, True, False, False]
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_scatters_have_one_panel_per_searched_parameter_with_its_own_scale() -> None:
+    figure = parameter_figures.scatters(made_up.trials(), F1)
+    axes = [figure.layout[name] for name in ("xaxis", "xaxis2", "xaxis3", "xaxis4")]
+    titles = [axis.title.text for axis in axes]
+    assert titles == ["optimizer.lr", "model.dropout", "loss.focal_gamma", "schedule.name"]
+    assert [axis.type for axis in axes] == ["log", "linear", "linear", "category"]
+
+
+def test_parallel_places_every_value_between_the_ends_of_its_axis() -> None:
+    figure = parameter_figures.parallel(made_up.trials(), F1)
+    lines = [t for t in figure.data if t.mode == "lines"]
+    places = [y for line in lines for y in line.y if y is not None]
+    assert min(places) == 0 and max(places) == 1
+    assert next(t.name for t in lines if t.showlegend).startswith("baseline")
+    assert lines[-1].name.startswith("best") and lines[-1].y[-1] == 1
+
+
+def test_folds_join_what_was_trained_on_the_same_fold() -> None:
+    trials = made_up.trials()
+    pairs = fold_pairs(made_up.jobs(6, trials[6].params, trials[0].params), 6, "f1.macro")
+    figure = figures.folds(pairs, F1)
+    assert list(named(figure, "best").x) == [f"fold {i}" for i in range(made_up.FOLDS)]
+    assert all(b > a for a, b in zip(named(figure, "baseline").y, named(figure, "best").y, strict=True))
+
+
+@pytest.mark.parametrize("build", [figures.history, figures.curves, figures.losses, parameter_figures.scatters])
+def test_nothing_to_draw_is_an_empty_figure(build: Any) -> None:
+    assert not [p for t in build([], F1).data for p in (t.x or ()) if p is not None]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_labels_hold_no_markup_and_no_template(text: str) -> None:
+    shown = figures.label(text, 200)
+    assert not set("<>{") & set(shown)
+
+
+def test_labels_are_cut_and_on_one_line() -> None:
+    assert figures.label("a\nb" + "c" * 100, 10) == "a bcccccc…"

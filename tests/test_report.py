@@ -1,0 +1,252 @@
+"""The report says what was measured, says so when nothing was, and no name in it can act."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpo.evidence import best_trial
+from hpo.objective import Metric
+from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
+from hpo.report import write_report
+from hpo.study import Target
+from hpo.wording import change, decimals_for, fixed, number, plus_minus
+from tests import made_up
+from tests.made_up import HOSTILE
+
+PLAIN = made_up.params(1e-3, 0.1)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def page(
+    to: Path,
+    study: StudyRecord | None = None,
+    trials: Sequence[TrialRecord] = (),
+    jobs: Sequence[JobRecord] = (),
+    final: FinalRecord | None = None,
+    targets: Sequence[Target] = (),
+) -> str:
+    """The report without its scripts and style, as text with one line per table row."""
+    write_report(study or made_up.study(), trials, jobs, final, targets, made_up.direction_of, to / "report.html")
+    html = (to / "report.html").read_text(encoding="utf-8")
+    html = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL)
+    html = re.sub(r"</t[dh]>\s*", " | ", html.replace("\n", " "))
+    html = re.sub(r"</(tr|p|h\d)>", "\n", html)
+    text = unescape(re.sub(r"<[^>]+>", "", html))
+    return "\n".join(re.sub(r"\s+", " ", line).strip() for line in text.splitlines())
+
+
+def promoted() -> tuple[list[TrialRecord], list[JobRecord], FinalRecord]:
+    trials = made_up.trials()
+    best = best_trial(trials, Metric("f1.macro", "maximize"))
+    assert best is not None
+    jobs = made_up.jobs(best.number, best.params, trials[0].params)
+    return trials, jobs, made_up.final(best.number, jobs)
+
+
+def test_the_answer_comes_first_with_the_measured_difference(tmp_path: Path) -> None:
+    text = page(tmp_path, trials=made_up.trials())
+    assert "10 complete, 9 pruned, 1 failed, 0 running; budget 20 trials or 8 hours. The search is finished." in text
+    assert "trial 6 reaches f1.macro 0.600, the baseline, trial 0 “before”, 0.446: +0.154 (better)" in text
+    assert "best of 10 complete trials chosen by this very number, so a part of it is luck" in text
+    assert "model.dropout | 0.1 | 0.408 | \u00d74.08 |" in text
+    assert "f1.macro | higher | 0.446 | 0.600 | +0.154 | better |" in text
+    assert "Not promoted yet" in text
+    assert text.index("What helped") < text.index("Course of the search")
+
+
+def test_losses_with_other_parameters_are_not_called_better(tmp_path: Path) -> None:
+    text = page(tmp_path, trials=made_up.trials())
+    assert re.search(r"loss\.pain \| lower .* \| other scale \|", text)
+    assert "losses of the two are on different scales" in text
+
+
+def test_weights_change_the_scale_of_the_sum_only(tmp_path: Path) -> None:
+    before = made_up.params(1e-4, 0.1) | {"loss.pain_weight": 1.0}
+    after = made_up.params(1e-3, 0.1) | {"loss.pain_weight": 5.0}
+    trials = [made_up.trial(0, before, 20, configuration="before"), made_up.trial(1, after, 20)]
+    text = page(tmp_path, trials=trials)
+    assert re.search(r"\nloss \| lower .* \| other scale \|", text)
+    assert not re.search(r"loss\.pain \| lower .* \| other scale \|", text)
+
+
+def test_a_promotion_is_reported_fold_by_fold(tmp_path: Path) -> None:
+    trials, jobs, final = promoted()
+    text = page(tmp_path, trials=trials, jobs=jobs, final=final)
+    mean, spread = final.scores["f1.macro"], final.spread["f1.macro"]
+    assert f"trial 6 reaches f1.macro {mean:.3f} ± {spread:.3f}, the baseline" in text
+    assert "better on 5 of 5." in text
+    assert re.search(
+        r"f1\.macro \| higher \| 0\.\d+ ± 0\.\d+ \| 0\.\d+ ± 0\.\d+ \| \+0\.\d+ ± 0\.\d+ \| 5 of 5 \| 0\.571", text
+    )
+    first = (jobs[1].scores or {})["f1.macro"], (jobs[2].scores or {})["f1.macro"]
+    assert f"0 | 1 | {first[1]:.3f} | {first[0]:.3f} | {first[0] - first[1]:+.3f} |" in text
+    assert "/data/runs/behaviour/final" in text
+
+
+def test_a_promotion_under_way_and_a_failed_one_say_so(tmp_path: Path) -> None:
+    trials, jobs, final = promoted()
+    waiting = [replace(j, state="waiting", scores=None, epochs=()) for j in jobs[4:]]
+    running = page(
+        tmp_path, trials=trials, jobs=[*jobs[:4], *waiting], final=replace(final, status="running", path=None)
+    )
+    assert "The promotion of trial 6 is not finished: 4 of 11 trainings are done." in running
+    assert "2 | 1 | — | — | not measurable |" in running
+    error = 'Traceback (most recent call last):\n  File "x.py"\nRuntimeError: disk full'
+    lost = replace(jobs[0], state="failed", end_text=error)
+    failed = page(
+        tmp_path, trials=trials, jobs=[lost, *jobs[1:]], final=replace(final, status="failed", end_text=error)
+    )
+    assert "The promotion of trial 6 failed: RuntimeError: disk full" in failed
+    assert "The refit of the best, trial 6, failed: RuntimeError: disk full" in failed
+
+
+def test_every_target_is_shown_with_its_number_or_as_not_measurable(tmp_path: Path) -> None:
+    targets = [
+        Target(kind="score", measure="f1.macro", direction="maximize", at_least=0.55),
+        Target(kind="gap", measure="accuracy", direction="maximize", at_most=0.25),
+        Target(kind="score", measure="f1.paw_withdraw", direction="maximize", at_least=0.4),
+    ]
+    trials, jobs, final = promoted()
+    text = page(tmp_path, trials=trials, jobs=jobs, final=final, targets=targets)
+    assert "f1.macro at least 0.55 | 0.446 missed | 0.600 reached |" in text
+    assert "accuracy at most 0.25 | 0.335 missed | 0.189 reached |" in text
+    assert "f1.paw_withdraw at least 0.4 | not measurable | not measurable | not measurable |" in text
+    assert "reached on 5 of 5 folds" in text
+    alone = page(tmp_path, trials=trials, targets=targets)
+    assert "0.600 reached | not promoted yet |" in alone
+
+
+def test_ends_are_counted_with_their_texts(tmp_path: Path) -> None:
+    text = page(tmp_path, trials=made_up.trials())
+    assert re.search(r"pruned \| 8 \| .* below the median at epoch 4 \(trials \d+, ", text)
+    assert "nan | 1 | loss or gradient became NaN or infinite | loss.behaviour became NaN in epoch 2 (trial 5)" in text
+    assert "code error | 1 | the code raised an error | KeyError: 'walk'" in text
+
+
+def test_compute_states_what_savings_are_counted_against(tmp_path: Path) -> None:
+    text = page(tmp_path, trials=made_up.trials())
+    assert "epochs trained | 273 in the search, 0 in the promotion" in text
+    assert (
+        "about 160 (37% of the search), had every pruned trial trained 24 epochs as the median complete trial" in text
+    )
+    assert "5 folds, training 800\u2013804 rows, validation 200\u2013204 rows; 120 held-out test rows" in text
+
+
+def test_synthetic_data_is_said_loudly(tmp_path: Path) -> None:
+    assert "SYNTHETIC DATA" in page(tmp_path, made_up.study(info={"synthetic": True}, data=None))
+    assert "SYNTHETIC DATA" not in page(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([], "No trial has been started"),
+        ([made_up.trial(0, PLAIN, 0, state="WAITING", value=None, started=None, finished=None)], "1 waiting; budget"),
+        ([made_up.trial(0, PLAIN, 0, state="RUNNING", value=None, finished=None)], "No trial is complete yet"),
+        ([made_up.trial(0, PLAIN, 2, state="RUNNING", value=None, finished=None)], "Learning curves"),
+        ([made_up.trial(0, PLAIN, 3, configuration="a")], "The baseline is still the best"),
+        ([made_up.trial(0, PLAIN, 3)], "there is no baseline to compare it with"),
+    ],
+)  # fmt: skip
+def test_a_study_at_any_stage_has_a_report(tmp_path: Path, trials: list[TrialRecord], said: str) -> None:
+    assert said in page(tmp_path, trials=trials)
+
+
+def test_a_baseline_without_value_is_not_subtracted(tmp_path: Path) -> None:
+    trials = made_up.trials()
+    trials[0] = replace(trials[0], state="PRUNED", end="nan", end_text="loss became NaN", value=None, epochs=())
+    text = page(tmp_path, trials=trials)
+    assert "has no value (nan: loss became NaN), so the difference is not measurable" in text
+    assert "f1.macro | higher | — | 0.600 | — | not measurable |" in text
+
+
+def test_large_studies_say_what_the_curves_leave_out(tmp_path: Path) -> None:
+    text = page(tmp_path, made_up.study(trials=300), made_up.trials(300))
+    assert re.search(r"Shown are 5\d of 300 trials: the best 50 complete ones and the configurations", text)
+    assert (tmp_path / "report.html").stat().st_size < 8e6
+
+
+def test_the_file_replaces_an_older_one_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("old")
+    page(tmp_path, trials=made_up.trials())
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert html.startswith("<!doctype html>") and len(html) < 6e6
+    before_plotly = html.split("/**\n* plotly.js")[0]
+    assert re.findall(r'\b(?:src|href)="[^"]*', before_plotly) == ['href="data:,']
+    assert "default-src 'none'" in before_plotly
+
+
+def hostile_case() -> tuple[StudyRecord, list[TrialRecord]]:
+    trials = made_up.trials(8)
+    for i, text in enumerate(HOSTILE):
+        params = dict(trials[i].params) | {"schedule.name": text, f"model.{text}": 0.1 * i}
+        curve = tuple(replace(e, validation={**e.validation, text: 0.5, f"loss.{text}": 0.5}) for e in trials[i].epochs)
+        searched = dict(trials[i].searched) | {"schedule.name": text, f"model.{text}": 0.1 * i}
+        changes: dict[str, Any] = {"configuration": text, "worker": text, "end_text": text, "epochs": curve}
+        trials[i] = replace(trials[i], params=params, searched=searched, **changes)
+    study = made_up.study(name=HOSTILE[0], text=HOSTILE[2], data=HOSTILE[1], versions={HOSTILE[3]: HOSTILE[0]})
+    return study, trials
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    study, trials = hostile_case()
+    text = page(tmp_path, study, trials)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name in HOSTILE:
+        assert name not in html
+    assert HOSTILE[0] in text
+    nonces = set(re.findall(r'<script nonce="([^"]+)"', html))
+    assert len(nonces) == 1 and f"script-src 'nonce-{nonces.pop()}'" in html
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_hostile_names_are_inert_in_a_browser_and_every_figure_draws(tmp_path: Path) -> None:
+    study, trials = hostile_case()
+    page(tmp_path, study, trials)
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=8000"),
+        *("--dump-dom", (tmp_path / "report.html").as_uri()),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in ran.stderr, ran.stderr
+    dom = re.sub(r"<script\b.*?</script>", "", ran.stdout, flags=re.DOTALL)
+    title = re.search(r"<title>(.*?)</title>", dom, flags=re.DOTALL)
+    assert title and unescape(title[1]).startswith(HOSTILE[0])
+    assert not re.search(r"<(img|b)\b|href=\"https://example", dom)
+    assert dom.count('class="main-svg"') >= 5
+    drawn = unescape(" ".join(re.findall(r"<text\b.*?</text>", dom, flags=re.DOTALL)))
+    assert "<script>document" in drawn and "%{x}" in drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5e-5, "5e-5"), (0.001611, "0.001611"), (64, "64"), (-0.5, "-0.5"), (True, "True"), ("adam", "adam"),
+        (None, "—"), (0.30000000000000004, "0.3"), (float("nan"), "nan"),
+    ],
+)  # fmt: skip
+def test_numbers_have_the_digits_that_mean_something(value: Any, text: str) -> None:
+    assert number(value) == text
+
+
+def test_differences_keep_two_digits_and_deviations_set_the_decimals() -> None:
+    assert decimals_for(0.446, 0.600, difference=0.154) == 3
+    assert decimals_for(0.9912, 0.9918, difference=0.0006) == 5
+    assert plus_minus(0.5249, 0.0552) == "0.525 ± 0.055"
+    assert plus_minus(0.1444, 0.0174, sign=True) == "+0.144 ± 0.017"
+    assert plus_minus(0.5, 1e-17) == "0.500"
+    assert fixed(-0.0001, 2, sign=True) == "0.00"
+    assert [change(0.1, 1), change(0.3, 0.4), change(1e-3, 5e-4), change(0, 1)] == ["\u00d710", "+33 %", "\u00f72", ""]
