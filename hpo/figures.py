@@ -1,60 +1,34 @@
-"""Figures of a study: pure functions from records to plotly figures.
-
-Colours are Okabe and Ito's (https://jfly.uni-koeln.de/color/), which readers with any common colour vision tell
-apart; shape and dash carry the same distinction again for print. Backgrounds are transparent and no mark is black or
-white, so that a figure stands on a light or a dark page. Nothing uses WebGL, which printing and servers lack.
-"""
+"""Figures of a study: pure functions from records to plotly figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from html import escape
-from typing import Any
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from hpo.evidence import FoldPair, baseline_trial, best_epoch, best_trial, finite, ordered_names, value_of
+from hpo.figure_style import (
+    BASELINE,
+    BEST,
+    FAILED,
+    FAINT,
+    OTHER,
+    PRUNED,
+    TERMS,
+    axis_title,
+    count_axis,
+    label,
+    styled,
+    trial_name,
+    value_axis,
+)
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
 
-BEST, BASELINE = "#D55E00", "#0072B2"  # vermilion, blue
-OTHER, PRUNED, FAILED = "rgba(128,128,128,0.75)", "#CC9A00", "#CC79A7"
-FAINT, FAINTER, GRID = "rgba(128,128,128,0.45)", "rgba(128,128,128,0.25)", "rgba(128,128,128,0.22)"
-TERMS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#CDBB1F")
-
 #: Above this many trials the curves show the best `CURVES_SHOWN` and the configurations only.
 CURVES_LIMIT, CURVES_SHOWN = 200, 50
-#: Values that span this factor or more are drawn on a logarithmic axis.
-LOG_SPAN = 100.0
-
-
-def label(text: object, longest: int = 60) -> str:
-    """A text that plotly shows as it is: no markup of plotly's HTML subset, no `%{...}` of its templates."""
-    plain = " ".join(str(text).split())
-    plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
-    return escape(plain).replace("{", "&#123;")
-
-
-def wants_log(values: Iterable[object]) -> bool:
-    """Whether values are positive throughout and span at least two decades."""
-    numbers = [n for v in values if (n := finite(v)) is not None]
-    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_SPAN
-
-
-def value_axis(values: Iterable[object]) -> dict[str, Any]:
-    """A linear axis, or a logarithmic one with as many labels as its decades leave room for."""
-    numbers = [n for v in values if (n := finite(v)) is not None]
-    if not wants_log(numbers):
-        return {"type": "linear"}
-    decades = math.log10(max(numbers) / min(numbers))
-    return {"type": "log", "dtick": "D2" if decades < 3 else math.ceil(decades / 8)}
-
-
-def trial_name(trial: TrialRecord) -> str:
-    configuration = f" “{label(trial.configuration)}”" if trial.configuration is not None else ""
-    return f"trial {trial.number}{configuration}"
 
 
 def history(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
@@ -79,7 +53,7 @@ def history(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     figure.update_yaxes(title_text=axis_title(metric), **value_axis(shown), row=1, col=1)
     figure.update_yaxes(showgrid=False, showline=False, ticks="", row=2, col=1)
     figure.update_yaxes(range=[-1, 1], tickvals=[0], ticktext=["no value"], row=2, col=1)
-    figure.update_xaxes(title_text="trial", row=2, col=1, rangemode="tozero")
+    figure.update_xaxes(**count_axis("trial", [t.number for t in trials]), row=2, col=1)
     return styled(figure, 430)
 
 
@@ -165,7 +139,7 @@ def curves(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
             figure.add_trace(_best_mark(chosen, metric, colour))
     values = [e.get(metric.name) for t in shown for e in t.epochs]
     figure.update_yaxes(title_text=axis_title(metric), **value_axis(values))
-    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_xaxes(**count_axis("epoch", [len(t.epochs) for t in shown]))
     return styled(figure, 430)
 
 
@@ -178,7 +152,12 @@ def _curve(trial: TrialRecord, metric: Metric, colour: str, width: float, name: 
         y=[finite(e.get(metric.name)) for e in trial.epochs],
         mode="lines+markers",
         line={"color": colour, "width": width, "dash": "dot" if pruned else "solid"},
-        marker={"color": colour, "symbol": "x", "size": [6 if pruned and i == last else 0 for i in range(last + 1)]},
+        marker={
+            "color": colour,
+            "symbol": "x",
+            "size": [6 if pruned and i == last else 0 for i in range(last + 1)],
+            "line": {"width": 0},
+        },
         name=name,
         legendgroup=name,
         showlegend=showlegend,
@@ -219,7 +198,7 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     ]
     figure.update_yaxes(**value_axis(values))
     figure.update_yaxes(title_text="loss (mean)", row=1, col=1)
-    figure.update_xaxes(title_text="epoch", rangemode="tozero")
+    figure.update_xaxes(**count_axis("epoch", [len(t.epochs) for _, t in panels]))
     styled(figure, 460)
     return figure.update_layout(legend={"y": 1.1}, margin={"t": 90})
 
@@ -270,33 +249,3 @@ def folds(pairs: Sequence[FoldPair], metric: Metric) -> go.Figure:
             figure.add_hline(y=math.fsum(present) / len(present), line={"color": colour, "width": 1.5, "dash": "dash"})
     figure.update_yaxes(title_text=axis_title(metric))
     return styled(figure, 360)
-
-
-def axis_title(metric: Metric) -> str:
-    return f"{label(metric.name, 40)} ({'higher' if metric.direction == 'maximize' else 'lower'} is better)"
-
-
-def styled(figure: go.Figure, height: int) -> go.Figure:
-    """One look for all figures: no boxes, faint grid, legend above."""
-    axis: dict[str, Any] = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": FAINT,
-        "automargin": True,
-        "ticks": "outside",
-    }
-    axis |= {"tickcolor": FAINT, "showline": True}
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 64, "r": 24, "t": 56, "b": 48},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif", "size": 13},
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "bgcolor": "rgba(0,0,0,0)"},
-        hovermode="closest",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": BASELINE},
-    )
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    return figure

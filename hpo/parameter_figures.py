@@ -16,7 +16,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from hpo.evidence import baseline_trial, best_trial, finite, value_of
-from hpo.figures import (
+from hpo.figure_style import (
     BASELINE,
     BEST,
     FAINTER,
@@ -24,12 +24,12 @@ from hpo.figures import (
     PRUNED,
     axis_title,
     label,
-    shown_in_curves,
     styled,
     trial_name,
     value_axis,
     wants_log,
 )
+from hpo.figures import shown_in_curves
 from hpo.objective import Metric
 from hpo.records import TrialRecord
 from hpo.wording import number
@@ -66,7 +66,7 @@ def scatters(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
 
 def _x_axis(values: Sequence[Any]) -> dict[str, Any]:
     if wants_log(values):
-        return {"type": "log", "dtick": 1, "exponentformat": "e"}
+        return {"type": "log", "dtick": 1}
     if all(v is None or finite(v) is not None for v in values):
         return {"type": "linear", "nticks": 6}
     return {"type": "category"}

@@ -40,7 +40,7 @@ def plan(store: Store, record: StudyRecord, spec: Study) -> None:
     done = [j for j in store.reading.jobs(study_id) if j.candidate == candidate and j.fold >= 0 and j.state == "done"]
     if spec.promotion.refit and len(done) == spec.folds.count:
         jobs.append((candidate, REFIT, 0))
-    store.promotions.plan(study_id, candidate, baseline, jobs)
+    store.promotions.plan(study_id, candidate, baseline, spec.promotion.refit, jobs)
 
 
 def run_job(lease: Lease, around: Surroundings) -> None:

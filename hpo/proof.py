@@ -35,6 +35,11 @@ def promotion(case: Case) -> Part:
         part.sentences.append(
             f"The promotion of trial {case.candidate} is not finished: {done} of {len(case.jobs)} trainings are done."
         )
+    if case.best is not None and case.best.number != case.candidate:
+        part.cautions.append(
+            f"Trial {case.candidate} was the best when the promotion began; trial {case.best.number} has become better "
+            "since and is not what was retrained."
+        )
     if case.final is not None and case.final.status == "failed":
         why = last_line(case.final.end_text) or "no reason on record"
         part.cautions.append(f"The promotion of trial {case.final.candidate} failed: {why}")
@@ -62,7 +67,15 @@ def _add_promoted(part: Part, case: Case, final: FinalRecord) -> None:
         else "There are no test scores: no held-out test rows, or no final model yet."
     )
     part.sentences.append(tested)
-    part.scores_heads = ("measure", "better is", "baseline", "best", "difference", "better on", "test, final model")
+    part.scores_heads = (
+        "measure",
+        "better\u00a0is",
+        "baseline",
+        "best",
+        "difference",
+        "better on",
+        "test, final model",
+    )
     part.scores_numeric = (2, 3, 4, 5, 6)
     for name in ordered_names([*final.scores, *final.baseline_scores, *final.test_scores], case.metric.name):
         part.scores.append(_promoted_row(case, final, name))
@@ -72,8 +85,9 @@ def _promoted_row(case: Case, final: FinalRecord, name: str) -> tuple[Any, ...]:
     direction = case.direction_of(name)
     pairs = fold_pairs(case.jobs, final.candidate, name)
     mean, spread, count = paired_difference(pairs) or (None, None, 0)
-    wins = "other scale" if case.rescaled(name) else MISSING
-    if not case.rescaled(name) and direction and count:
+    rescaled = case.rescaled(name, case.promoted)
+    wins = "other scale" if rescaled else MISSING
+    if not rescaled and direction and count:
         better = Metric(name, direction)
         wins = f"{sum(p.difference is not None and is_better(p.difference, better) for p in pairs)} of {count}"
     test = finite(final.test_scores.get(name))
@@ -116,11 +130,10 @@ def target_rows(case: Case, targets: Sequence[Target]) -> Rows:
         return target.reached(epochs, case.metric, min_epochs(trial) if trial else 1)
 
     rows: Rows = []
-    candidate = next((t for t in case.trials if t.number == case.candidate), None)
     trained = [j.epochs for j in case.jobs if j.role == "best" and j.fold >= 0 and j.state == "done"]
     for target in targets:
         ends = [measured(target, t.epochs if t else (), t) for t in (case.baseline, case.best)]
-        folds = [measured(target, epochs, candidate) for epochs in trained]
+        folds = [measured(target, epochs, case.promoted) for epochs in trained]
         rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))
     return rows
 

@@ -54,20 +54,24 @@ class Case:
     def complete(self) -> int:
         return sum(t.state == "COMPLETE" for t in self.trials)
 
-    def rescaled(self, name: str) -> bool:
-        """Whether a loss of baseline and best cannot be compared, because its own parameters differ.
+    def rescaled(self, name: str, after: TrialRecord | None) -> bool:
+        """Whether a loss of the baseline and of `after` cannot be compared, because its own parameters differ.
 
         Terms are recorded before weighting, so weights change the scale of the sum only.
         """
-        if self.best is None or self.baseline is None or not (name == "loss" or name.startswith("loss.")):
+        if after is None or self.baseline is None or not (name == "loss" or name.startswith("loss.")):
             return False
-        changed = [p for p, _, _ in changed_params(self.baseline.params, self.best.params) if p.startswith("loss.")]
+        changed = [p for p, _, _ in changed_params(self.baseline.params, after.params) if p.startswith("loss.")]
         return any(name == "loss" or not parameter.endswith("_weight") for parameter in changed)
 
     @property
     def candidate(self) -> int | None:
         """The trial under promotion."""
         return self.final.candidate if self.final else next((j.candidate for j in self.jobs if j.role == "best"), None)
+
+    @property
+    def promoted(self) -> TrialRecord | None:
+        return next((t for t in self.trials if t.number == self.candidate), None)
 
     @property
     def proven(self) -> bool:
@@ -127,11 +131,20 @@ def answer(case: Case) -> Part:
     part.params = [(name, number(old), number(new), change(old, new)) for name, old, new in rows]
     epochs = f"epoch {before.number if before else MISSING} and epoch {after.number if after else MISSING}"
     part.scores_title = f"Measured on validation, fold {best.fold}: the best epochs of both ({epochs})"
-    part.scores_heads = ("measure", "better is", "baseline", "best", "difference", "", "training, baseline", "best")
+    part.scores_heads = (
+        "measure",
+        "better\u00a0is",
+        "baseline",
+        "best",
+        "difference",
+        "",
+        "training, baseline",
+        "best",
+    )
     part.scores_numeric = (2, 3, 4, 6, 7)
     for comparison in compare_epochs(before, after, metric.name, case.direction_of):
         w = written(comparison)
-        verdict = "other scale" if case.rescaled(w.name) else w.verdict
+        verdict = "other scale" if case.rescaled(w.name, best) else w.verdict
         row = (w.name, w.way, w.before, w.after, w.difference, verdict, w.train_before, w.train_after)
         part.scores.append(row)
     return part
@@ -151,7 +164,7 @@ def _answer_alone(case: Case, best: TrialRecord, after: Epoch | None) -> Part:
         )
     part = Part(sentences=[text])
     part.scores_title = f"Measured on validation, fold {best.fold}, epoch {after.number if after else MISSING}"
-    part.scores_heads, part.scores_numeric = ("measure", "better is", "validation", "training"), (2, 3)
+    part.scores_heads, part.scores_numeric = ("measure", "better\u00a0is", "validation", "training"), (2, 3)
     for comparison in compare_epochs(None, after, case.metric.name, case.direction_of):
         w = written(comparison)
         part.scores.append((w.name, w.way, w.after, w.train_after))
@@ -173,11 +186,7 @@ def _headline(case: Case, best: TrialRecord, baseline: TrialRecord) -> str:
         f"On search fold {best.fold}, {called(best)} reaches {metric.name} {fixed(after, decimals)}, the baseline, "
         f"{called(baseline)}, {fixed(before, decimals)}: {fixed(after - before, decimals, sign=True)} ({verdict}). "
         f"This is the best of {case.complete} complete trials chosen by this very number, so a part of it is luck"
-        + (
-            "."
-            if case.final and case.final.status == "done"
-            else "; the proof over all folds is below when it is done."
-        )
+        + ("." if case.proven else ", until it is retrained over all folds.")
     )
 
 
@@ -207,7 +216,7 @@ def _cautions(case: Case, best: TrialRecord, baseline: TrialRecord) -> list[str]
         cautions.append(f"The baseline is {baseline.state.lower()}; the difference is not final.")
     if baseline.fold != best.fold:
         cautions.append(f"Baseline and best were trained on different folds ({baseline.fold} and {best.fold}).")
-    if case.rescaled("loss"):
+    if case.rescaled("loss", best):
         cautions.append(
             "Parameters of the loss differ, so losses of the two are on different scales and not comparable; "
             "the scores are."

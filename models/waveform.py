@@ -107,7 +107,8 @@ class WaveformNet(nn.Module):
         share = torch.softmax(self.attention(features), -1)  # [batch, task, position]
         seen = torch.einsum("btp,bwp->btw", share, features)
         where = (share * self.place).sum(-1, keepdim=True)
-        return self.dropout(torch.cat([seen, where, context[:, None].expand_as(seen)], -1))
+        pooled: Tensor = self.dropout(torch.cat([seen, where, context[:, None].expand_as(seen)], -1))
+        return pooled
 
 
 class _Residual(nn.Module):

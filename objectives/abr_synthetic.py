@@ -57,7 +57,7 @@ def generate() -> Recordings:
 
 def _hearing_class(above_db: np.ndarray) -> np.ndarray:
     """Class 0 to 3 of a level above threshold: below, 0-10, 15-30, more than 30 dB."""
-    return np.digitize(above_db, [0, 12.5, 32.5]).astype(np.int64)
+    return np.asarray(np.digitize(above_db, [0, 12.5, 32.5]), np.int64)
 
 
 def _waves(

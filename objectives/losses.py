@@ -68,8 +68,7 @@ def binary_focal(
     logits = torch.where(labelled, logits, torch.zeros_like(logits))
     truth = torch.where(labelled, target, torch.zeros_like(target)).to(logits.dtype)
     smooth = truth * (1 - label_smoothing) + 0.5 * label_smoothing
-    # softplus(z) - z t is the cross entropy; F.binary_cross_entropy_with_logits wants target.dtype == logits.dtype too
-    cross_entropy = F.softplus(logits) - logits * smooth
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, smooth, reduction="none")
     wrong = torch.sigmoid(logits) * (1 - truth) + torch.sigmoid(-logits) * truth
     loss = _modulation(wrong, gamma) * cross_entropy
     if alpha is not None:

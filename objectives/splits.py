@@ -34,11 +34,10 @@ def stratified_folds(labels: np.ndarray, folds: int, seed: int, names: Sequence[
     """
     _check_folds(folds)
     classes, counts = np.unique(labels, return_counts=True)
-    few = [f"{names[c] if names else c!r} ({n})" for c, n in zip(classes, counts, strict=True) if n < folds]
+    few = [f"{names[c] if names else c} ({n})" for c, n in zip(classes, counts, strict=True) if n < folds]
     if few:
-        raise DataError(
-            f"{folds} folds need {folds} rows of every class; fewer have: {', '.join(few)}. Ask for fewer folds"
-        )
+        listed = ", ".join(few)
+        raise DataError(f"{folds} folds need {folds} rows of every class; fewer have: {listed}. Ask for fewer folds")
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     number = np.empty(len(labels), np.int64)

@@ -186,7 +186,7 @@ def test_the_study_renders_and_nothing_is_written(server: Server, context: Any) 
     views = {"": "Hyperparameter Importance", "/analytics": "Contour", "/trials": "4 Trials", "/note": "Note"}
     for view, text in views.items():
         page.goto(f"http://{server.netloc}/dashboard/studies/1{view}")
-        page.get_by_text(text, exact=True).first.wait_for()
+        page.get_by_text(text, exact=True).filter(visible=True).first.wait_for()
         if view == "/trials":
             states = page.locator(".MuiListItemButton-root").filter(has_text=re.compile(r"^Trial \d"))
             assert [" ".join(text.split()) for text in states.all_inner_texts()] == STATES

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from hpo import figures, parameter_figures
+from hpo import figure_style, figures, parameter_figures
 from hpo.evidence import fold_pairs
 from hpo.objective import Metric
 from tests import made_up
@@ -57,7 +57,7 @@ def test_a_trial_pruned_before_min_epochs_shows_the_best_of_its_epochs() -> None
     ],
 )
 def test_two_decades_make_an_axis_logarithmic(values: list[Any], log: bool) -> None:
-    assert figures.wants_log(values) is log
+    assert figure_style.wants_log(values) is log
 
 
 def test_curves_of_a_large_study_show_the_best_fifty_and_the_configurations() -> None:
@@ -111,9 +111,9 @@ def test_nothing_to_draw_is_an_empty_figure(build: Any) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_labels_hold_no_markup_and_no_template(text: str) -> None:
-    shown = figures.label(text, 200)
+    shown = figure_style.label(text, 200)
     assert not set("<>{") & set(shown)
 
 
 def test_labels_are_cut_and_on_one_line() -> None:
-    assert figures.label("a\nb" + "c" * 100, 10) == "a bcccccc…"
+    assert figure_style.label("a\nb" + "c" * 100, 10) == "a bcccccc…"

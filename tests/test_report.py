@@ -109,6 +109,12 @@ def test_a_promotion_under_way_and_a_failed_one_say_so(tmp_path: Path) -> None:
     assert "The refit of the best, trial 6, failed: RuntimeError: disk full" in failed
 
 
+def test_a_better_trial_since_the_promotion_is_pointed_out(tmp_path: Path) -> None:
+    trials, jobs, final = promoted()
+    text = page(tmp_path, trials=[*trials, replace(trials[6], number=20, value=0.7)], jobs=jobs, final=final)
+    assert "Trial 6 was the best when the promotion began; trial 20 has become better since" in text
+
+
 def test_every_target_is_shown_with_its_number_or_as_not_measurable(tmp_path: Path) -> None:
     targets = [
         Target(kind="score", measure="f1.macro", direction="maximize", at_least=0.55),

@@ -168,7 +168,7 @@ def test_a_good_file() -> None:
     assert study.promotion.finalists == 1 and study.promotion.refit and study.promotion.baseline
     assert study.fixed["model.width"] == 32 and study.fixed["optimizer.weight_decay"] == 1e-2
     assert not set(study.fixed) & set(study.space)
-    assert study.data_options == {"batch_size": 64, "clip": 16}
+    assert study.fixed["data.batch_size"] == 64 and study.fixed["data.clip"] == 16
     assert study.baseline == "before" and len(study.text_hash) == 64
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,13 +71,14 @@ def launch(
         raise Mistake(str(error)) from None
     environ = environment(place.url, max(1, (os.cpu_count() or 1) // len(slots)))
     engine = LocalEngine(environ, click.echo)
+    interrupts = _catch_signals()
     try:
         for number, device in enumerate(slots):
             words = ["worker", name, "--device", device, "--supervised", "--runs", str(place.files.root)]
             words += ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
             engine.start(words, place.files.worker_log(name, number))
-        _prepare(path, name, data, trials, place, environ)
-        code = _supervise(engine, place, name)
+        _prepare(path, name, data, trials, place, environ, interrupts)
+        code = _supervise(engine, place, name, interrupts)
     finally:
         engine.stop()
     if code == 0 and report:
@@ -84,37 +86,54 @@ def launch(
     sys.exit(code)
 
 
+def _catch_signals() -> list[int]:
+    """A list that Ctrl-C and SIGTERM are added to, from the first second on."""
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda code, _frame: caught.append(code))
+    return caught
+
+
 def _prepare(
-    path: Path, name: str, data: Path | None, trials: int | None, place: Place, environ: dict[str, str]
+    path: Path,
+    name: str,
+    data: Path | None,
+    trials: int | None,
+    place: Place,
+    environ: dict[str, str],
+    interrupts: list[int],
 ) -> None:
     """Read the file, prepare the data and create the study, in a process of its own, which may import torch."""
     words = [sys.executable, "-P", "-m", "hpo", "prepare", str(path), "--name", name, "--runs", str(place.files.root)]
     words += ["--data", str(data)] if data else []
     words += ["--trials", str(trials)] if trials else []
-    code = subprocess.run(words, env=environ, check=False).returncode
-    if code:
-        sys.exit(code)
+    process = subprocess.Popen(words, env=environ, start_new_session=True)
+    while process.poll() is None:
+        if interrupts:
+            process.kill()  # what it builds appears complete or not at all
+            process.wait()
+            sys.exit(128 + interrupts[0])
+        time.sleep(0.05)
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
-def _supervise(engine: LocalEngine, place: Place, name: str) -> int:
+def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int]) -> int:
     """Watch the workers until the study is done; the exit code."""
     from hpo.cli.view import LaunchView
 
     store = place.store()
     record = store.studies.get(name)
-    interrupted: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda code, _frame: interrupted.append(code))
     engine.go()
     with LaunchView(store, record) as view:
-        while engine.tick(store, record.study_id) and not interrupted:
+        while engine.tick(store, record.study_id) and not interrupts:
             view.update()
-    if interrupted:
+    if interrupts:
         click.echo("stopping: every trial is given back at its last epoch boundary (again to end at once)")
         _on_second_signal(engine)
         engine.stop()
         click.echo("stopped; the same command goes on from here")
-        return 128 + interrupted[0]
+        return 128 + interrupts[0]
     view.summary()
     return _outcome(store, record)
 
@@ -239,11 +258,12 @@ def promote(context: click.Context, study: str | None, workers: int, devices: st
 
     record = existing(place.store(), study)
     engine = LocalEngine(environment(place.url, max(1, (os.cpu_count() or 1) // workers)), click.echo)
+    interrupts = _catch_signals()
     try:
         for number, device in enumerate(devices_of(devices, workers)):
             words = ["worker", record.name, "--device", device, "--supervised", "--runs", str(place.files.root)]
             engine.start(words, place.files.worker_log(record.name, number))
-        code = _supervise(engine, place, record.name)
+        code = _supervise(engine, place, record.name, interrupts)
     finally:
         engine.stop()
     _report(place, record.name)

@@ -17,10 +17,12 @@ class Promotions:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def plan(self, study_id: int, candidate: int, baseline: int | None, jobs: Iterable[tuple[int, int, int]]) -> None:
+    def plan(
+        self, study_id: int, candidate: int, baseline: int | None, refit: bool, jobs: Iterable[tuple[int, int, int]]
+    ) -> None:
         """Enter the promotion and its jobs (candidate, fold, seed); what is there already stays as it is."""
         with self._db.transaction() as connection:
-            final = {"study_id": study_id, "candidate": candidate, "baseline": baseline}
+            final = {"study_id": study_id, "candidate": candidate, "baseline": baseline, "refit": refit}
             connection.execute(self._insert(tables.finals).values(**final).on_conflict_do_nothing())
             # Another worker may have planned with another candidate a moment ago: its plan stands.
             planned = connection.execute(sa.select(tables.finals).where(tables.finals.c.study_id == study_id)).one()

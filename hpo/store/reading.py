@@ -219,6 +219,8 @@ def _final(row: sa.Row[Any], jobs: Sequence[JobRecord]) -> FinalRecord:
     status: Any = "running" if begun else "waiting"
     if row.path or row.end_text or (failed and not open_jobs):
         status = "done" if row.path else "failed"
+    elif begun and not open_jobs and not row.refit:
+        status = "done"
     return FinalRecord(
         status=status,
         path=row.path,

@@ -132,6 +132,7 @@ finals = Table(
     Column("study_id", ForeignKey("studies.study_id", ondelete="CASCADE"), primary_key=True),
     Column("candidate", Integer, nullable=False),
     Column("baseline", Integer),
+    Column("refit", Boolean, nullable=False),
     Column("path", Text),
     Column("end_text", Text),
 )

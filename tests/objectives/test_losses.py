@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.func import vmap
-from torchvision.ops import sigmoid_focal_loss
+from torchvision.ops import sigmoid_focal_loss  # type: ignore[import-untyped]
 
 from objectives.losses import binary_focal, focal_cross_entropy, smooth_l1
 
@@ -60,7 +60,7 @@ def test_binary_focal_is_torchvisions(shape: tuple[int, ...], gamma: float, alph
 def test_binary_smoothing_moves_the_targets() -> None:
     logits, target = drawn(7, 20), targets(8, 2, 20).clamp_min(0)
     value, _ = binary_focal(logits, target, label_smoothing=0.2)
-    smooth = target * 0.8 + 0.1
+    smooth = target.double() * 0.8 + 0.1
     torch.testing.assert_close(value, F.binary_cross_entropy_with_logits(logits, smooth, reduction="sum"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ RECORDED = {
 }
 
 
-def rows_of(table: dict[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(table: Mapping[str, tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
     groups = [name for name, counts in table.items() for _ in range(sum(counts))]
     kinds = [
         np.eye(len(counts), dtype=bool)[k] for counts in table.values() for k, n in enumerate(counts) for _ in range(n)
@@ -89,7 +90,8 @@ def test_groups_without_any_label_are_spread_too() -> None:
 
 def test_hundreds_of_groups_are_dealt_evenly() -> None:
     groups, kinds = np.arange(300), np.eye(4, dtype=bool)[np.arange(300) % 4]
-    counts = np.array([np.bincount(grouped_folds(groups, kinds, 5, 0)[kind], minlength=5) for kind in kinds.T])
+    number = grouped_folds(groups, kinds, 5, 0)
+    counts = np.array([np.bincount(number[kind], minlength=5) for kind in kinds.T])
     assert counts.min() >= 12
     assert counts.max() <= 18
 

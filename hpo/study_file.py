@@ -1,0 +1,308 @@
+"""The reader of a study file: strict, and complete in what it finds wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from optuna.distributions import BaseDistribution, IntDistribution
+
+from hpo.objective import Metric, Value, Vocabulary
+from hpo.strict_yaml import BROKEN, SIZE_LIMIT, Mistakes, Node, Section, StudyError, parse, shown
+from hpo.study import NAME, NAME_RULE, Budget, Folds, Promotion, Resolve, Spec, Study, Target
+from hpo.study_parameters import Parameters, measure
+
+KEYS = (
+    *("study", "objective", "data", "metric", "seed", "folds", "budget", "sampler", "pruner"),
+    *("fixed", "space", "configurations", "targets", "promotion"),
+)
+
+#: Options of each sampler with their defaults, which are written out here so that they are on record.
+SAMPLERS: Mapping[str, Mapping[str, Value]] = {
+    "tpe": {"startup_trials": 10, "candidates": 24, "multivariate": True, "constant_liar": True},
+    "random": {},
+    "gp": {"startup_trials": 10},
+}
+#: Options of each pruner. `min_resource` is the first epoch at which a trial may be pruned; 0 stands for
+#: `stopping.min_epochs`.
+PRUNERS: Mapping[str, Mapping[str, Value]] = {
+    "none": {},
+    "median": {"min_resource": 0, "startup_trials": 5, "interval": 1, "min_trials": 1},
+    "percentile": {"min_resource": 0, "percentile": 50.0, "startup_trials": 5, "interval": 1, "min_trials": 1},
+    "asha": {"min_resource": 0, "reduction_factor": 3, "early_stopping_rate": 0},
+    "hyperband": {"min_resource": 0, "reduction_factor": 3},
+}
+OPTION_MINIMUM = {"reduction_factor": 2, "startup_trials": 0, "early_stopping_rate": 0}
+
+
+def text_of(path: Path) -> str:
+    """The content of a study file, as far as one may be long.
+
+    Raises:
+        StudyError: when it cannot be read or is not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(SIZE_LIMIT + 4).decode("utf-8-sig")
+    except OSError as error:
+        raise StudyError(str(path), [f"cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise StudyError(str(path), [f"byte {error.start} is not UTF-8: save the file as UTF-8"]) from None
+
+
+def name_of(root: Section) -> str:
+    """The study's name; a stand-in where a mistake was added."""
+    root.require("study")
+    name = root.text("study", "unnamed")
+    if not NAME.fullmatch(name):
+        root.fail("study", f"is {shown(name)}: {NAME_RULE}")
+    return name
+
+
+class Reader:
+    """Reads one file. Checks go on after a mistake, with a harmless value in the place of the bad one.
+
+    Args:
+        text: of the file.
+        source: its absolute path; paths in it are relative to its folder.
+        shown_as: names the file in messages.
+        resolve: finds the objective; whatever it raises becomes a mistake.
+    """
+
+    def __init__(self, text: str, source: str, shown_as: str, resolve: Resolve) -> None:
+        self.text, self.source = text, source
+        self.mistakes = Mistakes(shown_as)
+        self.root = Section(parse(text, shown_as, self.mistakes), "", self.mistakes, KEYS)
+        self.root.require("objective", "metric", "budget", "space")
+        self.reference = self._reference()
+        self.objective = self._resolve(resolve)
+
+    def study(self) -> Study:
+        """The study.
+
+        Raises:
+            StudyError: with all mistakes of the file.
+        """
+        name = name_of(self.root)
+        metric = self._metric()
+        budget = self._budget()
+        parameters = Parameters(self.root, self.mistakes, self.objective)
+        written = dict(parameters.fixed())
+        space = parameters.space()
+        fixed = {key: value for key, value in parameters.defaults.items() if key not in parameters.searched} | written
+        parameters.check_min_epochs(fixed, set(written), space, budget)
+        study = Study(
+            name=name,
+            objective=self.reference,
+            data=self._data(),
+            metric=metric,
+            seed=self.root.integer("seed", 0, 0),
+            space=MappingProxyType(space),
+            fixed=MappingProxyType(fixed),
+            configurations=MappingProxyType(parameters.configurations(space, fixed, budget)),
+            sampler_spec=self._spec("sampler", "tpe", SAMPLERS),
+            pruner_spec=self._pruner(fixed, space, budget),
+            budget=budget,
+            folds=self._folds(),
+            targets=self._targets(budget),
+            promotion=self._promotion(),
+            text=self.text,
+            source=self.source,
+        )
+        self.mistakes.raise_any()
+        return study
+
+    # -- the objective and what it knows
+
+    def _reference(self) -> str:
+        written = self.root.text("objective", "")
+        head, colon, name = written.rpartition(":")
+        if written.endswith(".py") or (colon and not name.isidentifier()):
+            self.root.fail("objective", f"is {shown(written)}: name the class after a colon, path/to/file.py:Class")
+            return ""
+        return f"{self._path(head)}:{name}" if head.endswith(".py") else written
+
+    def _path(self, written: str) -> str:
+        """Relative to the folder of the file, so that it does not matter where the command is started."""
+        return str((Path(self.source).parent / Path(written).expanduser()).resolve())
+
+    def _resolve(self, resolve: Resolve) -> Vocabulary | None:
+        if not self.reference:
+            return None
+        try:
+            return resolve(self.reference)
+        except Exception as error:  # the user's own file may raise anything while it is imported
+            reason = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+            reason = f"{type(error).__name__}: {' '.join(reason.split())}"
+            text = f"{shown(self.reference)} cannot be loaded ({reason}); its own keys and scores are unchecked"
+            self.root.fail("objective", text)
+            return None
+
+    def _data(self) -> str | None:
+        if "data" not in self.root.nodes or self.root.nodes["data"].value is None:
+            return None
+        written = self.root.text("data", "")
+        return self._path(written) if written else None
+
+    def _measured(self, section: Section, key: str) -> Metric | None:
+        name = section.text(key, "")
+        if not name:
+            return None
+        try:
+            return measure(self.objective, name)
+        except ValueError as error:
+            section.fail(key, str(error))
+            return None
+
+    def _metric(self) -> Metric:
+        plain = isinstance(self.root.nodes.get("metric", Node(1, {})).value, str)
+        section = self.root if plain else self.root.section("metric", ("name", "direction"))
+        key = "metric" if plain else "name"
+        if not plain and "metric" in self.root.nodes:
+            section.require("name")
+        known = self._measured(section, key)
+        name = section.text(key, "loss")
+        if name.startswith("train."):
+            section.fail(key, f"is {shown(name)}: trials are judged on validation rows; leave 'train.' out")
+        if plain or "direction" not in section.nodes:
+            return known or Metric(name, "maximize")
+        written = section.text("direction", "", ("minimize", "maximize"))
+        if known and written and written != known.direction:
+            text = f"is {shown(written)}, but the objective says {known.direction} for {shown(name)}: leave it out"
+            section.fail("direction", text)
+        return known or Metric(name, "minimize" if written == "minimize" else "maximize")
+
+    # -- the frame
+
+    def _budget(self) -> Budget:
+        section = self.root.section("budget", ("trials", "epochs", "hours"))
+        if "budget" in self.root.nodes:
+            section.require("trials", "epochs")
+        hours = None
+        if "hours" in section.nodes and section.nodes["hours"].value is not None:
+            hours = section.number("hours", 1.0, above=0)
+        # The stand-in for a bad number of epochs is large, so that nothing is compared with it in vain.
+        return Budget(trials=section.integer("trials", 1, 1), epochs=section.integer("epochs", 10**9, 1), hours=hours)
+
+    def _folds(self) -> Folds:
+        section = self.root.section("folds", ("count", "search"))
+        count = section.integer("count", 5, 2)
+        search = section.integer("search", 0, 0)
+        if search >= count:
+            section.fail("search", f"is {search}: folds are numbered from 0 to {count - 1}")
+        return Folds(count=count, search=search)
+
+    def _promotion(self) -> Promotion:
+        section = self.root.section("promotion", ("finalists", "refit", "baseline"))
+        return Promotion(
+            finalists=section.integer("finalists", 1, 1),
+            refit=section.flag("refit", True),
+            baseline=section.flag("baseline", True),
+        )
+
+    def _spec(self, key: str, default: str, known: Mapping[str, Mapping[str, Value]]) -> Spec:
+        """`sampler: tpe` or `sampler: {name: tpe, startup_trials: 10}`."""
+        if isinstance(self.root.nodes.get(key, Node(1, {})).value, str):
+            name = self.root.text(key, default, known)
+            return Spec(name=name, options=MappingProxyType(dict(known[name])))
+        loose = self.root.section(key, None)
+        name = loose.text("name", default, known)
+        bad = "name" in loose.nodes and loose.nodes["name"].value != name
+        section = loose if bad else self.root.section(key, ("name", *known[name]))
+        if loose.nodes:
+            loose.require("name")
+        options: dict[str, Value] = {}
+        for option, value in known[name].items():
+            if isinstance(value, bool):
+                options[option] = section.flag(option, value)
+            elif isinstance(value, float):
+                options[option] = section.number(option, value, above=0, below=100)
+            else:
+                options[option] = section.integer(option, int(value), OPTION_MINIMUM.get(option, 1))
+        return Spec(name=name, options=MappingProxyType(options))
+
+    def _pruner(self, fixed: Mapping[str, Value], space: Mapping[str, BaseDistribution], budget: Budget) -> Spec:
+        spec = self._spec("pruner", "asha", PRUNERS)
+        if "min_resource" not in spec.options:
+            return spec
+        options = dict(spec.options)
+        if options["min_resource"] == 0:  # not in the file
+            searched = space.get("stopping.min_epochs")
+            first = searched.high if isinstance(searched, IntDistribution) else fixed.get("stopping.min_epochs", 1)
+            options["min_resource"] = min(int(first), budget.epochs)
+        elif int(options["min_resource"]) > budget.epochs:
+            text = f"is {options['min_resource']}, more than budget.epochs {budget.epochs}: nothing would be pruned"
+            self.root.section("pruner", None).fail("min_resource", f"{text}; lower it, or write pruner: none")
+        return Spec(name=spec.name, options=MappingProxyType(options))
+
+    # -- targets
+
+    def _targets(self, budget: Budget) -> tuple[Target, ...]:
+        node = self.root.nodes.get("targets")
+        if node is None or node.value is BROKEN:
+            return ()
+        if not isinstance(node.value, tuple):
+            self.root.fail("targets", f"is {shown(node)}: a list is needed, - {{score: NAME, at_least: NUMBER}}")
+            return ()
+        targets = (self._target(entry, f"targets[{i}]", budget) for i, entry in enumerate(node.value))
+        return tuple(target for target in targets if target is not None)
+
+    def _target(self, node: Node, path: str, budget: Budget) -> Target | None:
+        keys = ("score", "gap", "improvement", "at_least", "at_most", "by_epoch", "over_epochs")
+        section = Section(node, path, self.mistakes, keys)
+        kinds: list[Literal["score", "gap", "improvement"]] = ["score", "gap", "improvement"]
+        kinds = [kind for kind in kinds if kind in section.nodes]
+        if section.broken:
+            return None
+        if len(kinds) != 1:
+            self.mistakes.add(node.line, f"{path} needs exactly one of score, gap and improvement, with a name")
+            return None
+        kind = kinds[0]
+        metric = self._measured(section, kind)
+        measure = section.text(kind, "loss")
+        if kind == "gap" and measure.startswith("train."):
+            section.fail(kind, f"is {shown(measure)}: a gap compares both sides; leave 'train.' out")
+        bound = self._bound(section, kind, metric)
+        by = self._epochs(section, "by_epoch", kind == "score", budget)
+        over = self._epochs(section, "over_epochs", kind == "improvement", budget)
+        if kind == "improvement":
+            section.require("over_epochs")
+        if metric is None or bound is None:
+            return None
+        value = section.number(bound, 0.0)
+        return Target(
+            kind=kind,
+            measure=measure,
+            direction=metric.direction,
+            at_least=value if bound == "at_least" else None,
+            at_most=value if bound == "at_most" else None,
+            by_epoch=by,
+            over_epochs=over,
+        )
+
+    def _bound(self, section: Section, kind: str, metric: Metric | None) -> str | None:
+        """The bound that makes sense; one on the other side would be reached by a useless model."""
+        if kind == "score" and metric is None:
+            return None
+        small = kind == "gap" or (kind == "score" and metric is not None and metric.direction == "minimize")
+        better, other = ("at_most", "at_least") if small else ("at_least", "at_most")
+        if other in section.nodes:
+            what = f"{'smaller' if small else 'larger'} is better"
+            section.fail(other, f"does not fit {section.text(kind, kind)}: {what}; use {better}")
+        elif better not in section.nodes:
+            self.mistakes.add(section.line, f"{section.path} needs {better}: the number to reach")
+        return better
+
+    def _epochs(self, section: Section, key: str, fits: bool, budget: Budget) -> int | None:
+        if key not in section.nodes:
+            return None
+        if not fits:
+            kind = "score" if key == "by_epoch" else "improvement"
+            section.fail(key, f"belongs to a target of the kind {kind}: leave it out")
+            return None
+        number = section.integer(key, 1, 1)
+        if number > budget.epochs:
+            section.fail(key, f"is {number}, but budget.epochs is {budget.epochs}: it could never be measured")
+        return number
