@@ -1,4 +1,4 @@
-"""What can be said of a study before it runs: its data fold by fold, whether its net trains, how long it would take.
+"""Whether the net of a study trains, and how long the study would take: what `hpo check` tries out.
 
 Nothing here prints and nothing touches a database. What is odd becomes a warning; what would make trials fail or
 deceive becomes a problem.
@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hpo.arrays import Arrays, Feed
+from hpo.check_data import fold_list
 from hpo.objective import DataError, Epoch, Fold, Objective, Params, Split, Sums
 from hpo.study import Study
 from hpo.training import VALIDATION_BATCHES, FoldRun, NonFiniteLoss, forward
 
 #: Seconds for counting, over all folds, what the loss terms find labelled; what is not seen by then is said.
 LOOK_SECONDS = 30.0
+#: Most rounds over the two batches, and seconds after which there are no more.
+ROUNDS, STEADY_SECONDS = 10, 0.5
 #: Names listed in a message before it says how many more there are.
 NAMES = 6
 
@@ -54,34 +56,6 @@ class Subject:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoldRows:
-    """Rows of one fold, also by class."""
-
-    fold: int
-    train: int
-    validation: int
-    labelled: int  #: validation rows that have a class
-    train_classes: dict[str, int]
-    validation_classes: dict[str, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataFindings:
-    """What the prepared data hold."""
-
-    source: str
-    synthetic: bool
-    rows: int
-    test_rows: int
-    fingerprint: str
-    notes: tuple[str, ...]  #: what `prepare` did to the data
-    counts: dict[str, dict[str, int]]  #: heading -> what -> rows, as the objective counts
-    folds: tuple[FoldRows, ...]
-    warnings: tuple[str, ...]
-    problems: tuple[str, ...]
-
-
 @dataclass
 class Training:
     """What a training came to, filled while it goes on."""
@@ -90,6 +64,7 @@ class Training:
     best: Epoch | None = None
     seconds_per_epoch: float | None = None  #: of a whole epoch of the search fold
     labelled: list[dict[str, float]] = field(default_factory=list)  #: per fold: entries each term finds in validation
+    unreached: list[str] = field(default_factory=list)  #: parameters whose gradient is missing or 0
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -134,103 +109,6 @@ def device_of(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def split_of(spec: Study, objective: Objective, arrays: Arrays) -> Split:
-    """The folds that a launch would make.
-
-    Raises:
-        DataError: when the data do not allow them.
-    """
-    split = objective.split(arrays, spec.folds.count, spec.seed)
-    if len(split.folds) != spec.folds.count:
-        raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
-    return split
-
-
-# -- the data
-
-
-def look_at_data(subject: Subject) -> DataFindings:
-    """Count what there is to learn from, and what is missing where."""
-    spec, arrays, split = subject.spec, subject.arrays, subject.split
-    folds = tuple(_fold_rows(subject, fold) for fold in split.folds)
-    return DataFindings(
-        source=spec.data or str(arrays.info.get("source", f"the own data of {spec.objective}")),
-        synthetic=bool(arrays.info.get("synthetic")),
-        rows=len(arrays),
-        test_rows=len(split.test),
-        fingerprint=arrays.fingerprint,
-        notes=tuple(map(str, arrays.info.get("notes", ()))),
-        counts=subject.objective.counts(arrays),
-        folds=folds,
-        warnings=(*_absent_classes(folds), *_small_folds(folds, _largest_batch(spec, subject.params))),
-        problems=tuple(_overlaps(split)),
-    )
-
-
-def _fold_rows(subject: Subject, fold: Fold) -> FoldRows:
-    labels = subject.objective.labels(subject.arrays)
-    names = subject.arrays.info.get("classes")
-    known = dict(enumerate(map(str, names))) if names else {int(n): str(n) for n in np.unique(labels) if n >= 0}
-
-    def by_class(rows: np.ndarray) -> dict[str, int]:
-        return {name: int((labels[rows] == number).sum()) for number, name in known.items()}
-
-    return FoldRows(
-        fold=fold.index,
-        train=len(fold.train),
-        validation=len(fold.validation),
-        labelled=int((labels[fold.validation] >= 0).sum()),
-        train_classes=by_class(fold.train),
-        validation_classes=by_class(fold.validation),
-    )
-
-
-def _absent_classes(folds: tuple[FoldRows, ...]) -> Iterator[str]:
-    for name in folds[0].train_classes:
-        untrained = [f.fold for f in folds if not f.train_classes[name]]
-        unseen = [f.fold for f in folds if not f.validation_classes[name]]
-        if len(untrained) == len(unseen) == len(folds):
-            yield f"class '{name}' has no row in any fold"
-            continue
-        if untrained:
-            yield f"class '{name}' has no row in the training part of {_folds(untrained)}: it cannot be learned there"
-        if unseen:
-            yield f"class '{name}' has no row in the validation part of {_folds(unseen)}: its score is missing there"
-
-
-def _small_folds(folds: tuple[FoldRows, ...], batch: int) -> Iterator[str]:
-    few = [f.fold for f in folds if f.train < batch]
-    if few:
-        rows = min(f.train for f in folds)
-        yield f"{_folds(few)}: {rows} training rows are fewer than a batch of {batch}; lower data.batch_size"
-
-
-def _largest_batch(spec: Study, params: Params) -> int:
-    searched = spec.space.get("data.batch_size")
-    if isinstance(searched, IntDistribution):
-        return searched.high
-    if isinstance(searched, CategoricalDistribution):
-        return max(int(choice) for choice in searched.choices if choice is not None)
-    return int(params.data["batch_size"])
-
-
-def _overlaps(split: Split) -> Iterator[str]:
-    """A row on two sides would be remembered, not recognised: scores would be too good."""
-    for fold in split.folds:
-        for side, rows, other in (
-            ("training and validation", fold.train, fold.validation),
-            ("training and test", fold.train, split.test),
-            ("validation and test", fold.validation, split.test),
-        ):
-            if shared := len(np.intersect1d(rows, other)):
-                yield f"fold {fold.index}: {shared} rows are both {side} rows; mend the objective's split"
-
-
-def _folds(numbers: Iterable[int]) -> str:
-    listed = [str(number) for number in numbers]
-    return f"fold{'s' * (len(listed) > 1)} {', '.join(listed)}"
-
-
 # -- training
 
 
@@ -252,23 +130,28 @@ def train_fold(subject: Subject, fold: int, epochs: int, tell: Callable[[Epoch],
 
 
 def train_two_batches(subject: Subject) -> Training:
-    """Train two batches of the search fold twice: first to see what goes wrong, then to see how long a step takes."""
+    """Train two batches of the search fold: once to see what goes wrong, then again to see how long a step takes."""
     result = Training()
     fold = subject.split.folds[subject.spec.folds.search]
     with result.catching():
-        run = subject.run(_sample(subject, fold), 2)
+        run = subject.run(_sample(subject, fold), ROUNDS)
         result.problems += _wrong_terms(subject, run)
         if result.problems:
             return result
-        result.epochs += [run.epoch(), run.epoch()]
-        result.problems += _unreached(run)
-        result.warnings += _zero_gradients(run)
+        _train_until_steady(run, result.epochs)
+        _look_at_gradients(run, result)
         result.seconds_per_epoch = _seconds_per_epoch(run, fold)
         looks = [_look(subject, run, other) for other in subject.split.folds]
         result.labelled = [look.counts for look in looks]
         result.problems += _not_finite(looks)
         result.warnings += _nothing_labelled(subject, looks)
     return result
+
+
+def _train_until_steady(run: FoldRun, epochs: list[Epoch]) -> None:
+    """Twice at least, since the first round warms up; a fast net more often, since its times scatter."""
+    while len(epochs) < 2 or (len(epochs) < ROUNDS and sum(epoch.seconds for epoch in epochs) < STEADY_SECONDS):
+        epochs.append(run.epoch())
 
 
 def _sample(subject: Subject, fold: Fold) -> Fold:
@@ -283,12 +166,12 @@ def _sample(subject: Subject, fold: Fold) -> Fold:
 
 
 def _seconds_per_epoch(run: FoldRun, fold: Fold) -> float:
-    """From the second round over the sample: the first one warms up."""
+    """From the fastest round over the sample, which other processes disturbed least."""
     size = run.params.data["batch_size"]
     started = time.perf_counter()
     run.evaluate(run.fold.validation)
     evaluation = time.perf_counter() - started
-    training = max(run.epochs[-1].seconds - evaluation, 0.0)
+    training = max(min(epoch.seconds for epoch in run.epochs) - evaluation, 0.0)
 
     def times(rows: np.ndarray, sample: np.ndarray, batch: int) -> float:
         return math.ceil(len(rows) / batch) / max(math.ceil(len(sample) / batch), 1)
@@ -303,20 +186,23 @@ def _wrong_terms(subject: Subject, run: FoldRun) -> list[str]:
     given, named = list(look.counts), list(subject.objective.terms)
     if given == named:
         return []
-    return [f"losses() returns {', '.join(given)} where terms says {', '.join(named)}: the same names in the same order"]
+    return [
+        f"losses() returns {', '.join(given)} where terms says {', '.join(named)}: the same names in the same order"
+    ]
 
 
-def _unreached(run: FoldRun) -> list[str]:
-    names = [name for name, p in run.model.named_parameters() if p.requires_grad and p.grad is None]
-    why = "no loss term depends on them; use them, remove them or freeze them (requires_grad_(False))"
-    return [f"no gradient reaches {_some(names)}: {why}"] if names else []
-
-
-def _zero_gradients(run: FoldRun) -> list[str]:
-    reached = [(name, p.grad) for name, p in run.model.named_parameters() if p.grad is not None]
-    names = [name for name, gradient in reached if not bool(gradient.any())]
-    why = "nothing was labelled for them, or their loss term has weight 0"
-    return [f"in the two batches the gradient of {_some(names)} is 0: {why}"] if names else []
+def _look_at_gradients(run: FoldRun, result: Training) -> None:
+    """A parameter without a gradient is none of the loss; one with a gradient of 0 may be for want of labels."""
+    gradients = {name: p.grad for name, p in run.model.named_parameters() if p.requires_grad}
+    missing = [name for name, gradient in gradients.items() if gradient is None]
+    zero = [name for name, gradient in gradients.items() if gradient is not None and not bool(gradient.any())]
+    result.unreached += missing + zero
+    if missing:
+        why = "no loss term depends on them; use them, remove them or freeze them (requires_grad_(False))"
+        result.problems.append(f"no gradient reaches {_some(missing)}: {why}")
+    if zero:
+        why = "nothing was labelled for them, or their loss term has weight 0"
+        result.warnings.append(f"in the two batches the gradient of {_some(zero)} is 0: {why}")
 
 
 def _some(names: list[str]) -> str:
@@ -366,7 +252,7 @@ def _not_finite(looks: list[_Look]) -> Iterator[str]:
     for term in looks[0].counts:
         folds = [look.fold for look in looks if term in look.bad]
         if folds:
-            yield f"loss term '{term}' is not finite on the validation rows of {_folds(folds)}"
+            yield f"loss term '{term}' is not finite on the validation rows of {fold_list(folds)}"
 
 
 def _nothing_labelled(subject: Subject, looks: list[_Look]) -> Iterator[str]:
@@ -374,11 +260,12 @@ def _nothing_labelled(subject: Subject, looks: list[_Look]) -> Iterator[str]:
     for term in subject.objective.terms:
         folds = [look.fold for look in looks if look.counts[term] == 0]
         if folds:
-            yield f"loss term '{term}' finds nothing labelled in {part} of {_folds(folds)}"
+            yield f"loss term '{term}' finds nothing labelled in {part} of {fold_list(folds)}"
     metric = subject.spec.metric.name
-    missing = [look.fold for look in looks if not metric.startswith("loss") and metric not in look.scores]
+    is_loss = metric == "loss" or metric.startswith("loss.")  # told by the terms above
+    missing = [look.fold for look in looks if metric not in look.scores and not is_loss]
     if missing:
-        yield f"{metric} could not be computed in {part} of {_folds(missing)}: without it a trial has no value"
+        yield f"{metric} could not be computed in {part} of {fold_list(missing)}: without it a trial has no value"
 
 
 # -- how long
@@ -410,5 +297,5 @@ def space_warnings(spec: Study) -> Iterator[str]:
 
 def first_params(spec: Study, configuration: str) -> Params:
     """The values of a configuration, as its trial would have them."""
-    values: Mapping[str, object] = spec.configurations[configuration]
+    values = spec.configurations[configuration]
     return spec.params({key: values[key] for key in spec.space}, configuration)

@@ -9,6 +9,7 @@ from statistics import median_low
 
 from hpo.final_model import save_model
 from hpo.objective import Epoch
+from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
 from hpo.store import MOST_LOSSES, Lease, Store
 from hpo.study import Study
@@ -76,8 +77,9 @@ def _fold(lease: Lease, around: Surroundings, log: Log) -> None:
     _train(run, lease, around, log)
     best = run.best
     if best is None:
-        return _fail(lease, around, log, f"{run.metric.name} could not be computed on fold {lease.fold}")
-    around.store.leases.finish_job(lease, best.number, best.validation)
+        # No row of this fold carries the metric's label: its other scores count, and the metric is missing, not 0.
+        log.say(f"{run.metric.name} could not be computed on fold {lease.fold}; the last epoch stands for it")
+    around.store.leases.finish_job(lease, best.number if best else None, (best or run.epochs[-1]).validation)
 
 
 def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
@@ -87,7 +89,7 @@ def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
         for job in around.store.reading.jobs(lease.study_id)
         if job.candidate == lease.candidate and job.fold >= 0 and job.state == "done"
     ]
-    epochs = median_low([job.best_epoch for job in folds if job.best_epoch is not None])
+    epochs = median_low([job.best_epoch for job in folds if job.best_epoch is not None] or [around.spec.budget.epochs])
     run = around.run(lease, lease.params, epochs=epochs, drops=_median_drops(folds))
     _train(run, lease, around, log)
     test = run.evaluate(around.split.test)
@@ -101,8 +103,9 @@ def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
 
 
 def _train(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> None:
-    for epoch in advance(run, lease, around, log):
-        around.store.leases.record(lease, [epoch], None, lambda: False)
+    with Recorder(around.store, lease, None) as recorder:
+        for epoch in advance(run, lease, around, log):
+            recorder.record(epoch, None)
 
 
 def _fail(lease: Lease, around: Surroundings, log: Log, error: str) -> None:

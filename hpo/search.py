@@ -32,7 +32,7 @@ class Search:
         self.optuna = optuna.load_study(
             study_name=record.name, storage=self._storage, sampler=spec.sampler(spec.seed), pruner=spec.pruner()
         )
-        self._prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
+        self.prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
 
     def choose(self, lease: Lease) -> Params:
         """Parameters the study has not had, written to the trial.
@@ -54,8 +54,6 @@ class Search:
 
     def should_prune(self, lease: Lease) -> bool:
         """The pruner's decision on what has been reported so far."""
-        if not self._prunes:
-            return False
         return self.optuna.pruner.prune(self.optuna, self._storage.get_trial(lease.trial_id or 0))
 
     def tell(self, lease: Lease, state: TrialState, value: float | None, broken: str | None = None) -> None:

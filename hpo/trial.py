@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from functools import partial
 
 import torch
 from optuna.trial import TrialState
 
 from hpo.objective import DataError
+from hpo.recorder import Recorder
 from hpo.search import Search, SpaceExhausted
 from hpo.store import MOST_LOSSES, Lease
 from hpo.training import FoldRun, Interrupted, NonFiniteLoss
@@ -63,11 +65,12 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
 
 def _train(run: FoldRun, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
     """Train to the end; True when the pruner stopped it."""
-    for epoch in advance(run, lease, around, log):
-        value = epoch.get(run.metric.name)
-        report = None if value is None else (epoch.number, value)
-        if around.store.leases.record(lease, [epoch], report, lambda: search.should_prune(lease)):
-            return True
+    prune = partial(search.should_prune, lease) if search.prunes else None
+    with Recorder(around.store, lease, prune) as recorder:
+        for epoch in advance(run, lease, around, log):
+            value = epoch.get(run.metric.name)
+            if recorder.record(epoch, None if value is None else (epoch.number, value)):
+                return True
     return False
 
 

@@ -22,6 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: Module of each command; imported when it is called or asked for help, so that none pays for another's imports.
 COMMANDS = {
+    "check": "check",
     "launch": "launch",
     "worker": "launch",
     "prepare": "launch",

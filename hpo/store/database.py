@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from filelock import FileLock
+from optuna.distributions import check_distribution_compatibility, distribution_to_json
 from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError
@@ -144,10 +145,15 @@ class Database(RDBStorage):
             self._local.params = None
 
     def write_params(self, params: list[tuple[Any, ...]]) -> None:
-        """Write what `deferred_params` collected."""
-        with self.transaction():
-            for arguments in params:
-                super()._set_trial_param(*arguments)
+        """Write what `deferred_params` collected in one statement; Optuna would make three for each."""
+        rows = []
+        for trial_id, name, value, distribution, previous in params:
+            if previous is not None:
+                check_distribution_compatibility(previous, distribution)
+            text = distribution_to_json(distribution)
+            rows.append({"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": text})
+        with self.transaction() as connection:
+            connection.execute(tables.optuna_params.insert(), rows)
 
     def _set_trial_param(self, *arguments: Any) -> None:
         deferred = getattr(self._local, "params", None)

@@ -152,7 +152,7 @@ class Reading:
 
     @staticmethod
     def _searched(connection: sa.Connection, study_id: int, start: int) -> dict[int, list[str]]:
-        param, trial = models.TrialParamModel.__table__, tables.optuna_trials
+        param, trial = tables.optuna_params, tables.optuna_trials
         query = sa.select(param.c.trial_id, param.c.param_name).join(trial, trial.c.trial_id == param.c.trial_id)
         found: dict[int, list[str]] = defaultdict(list)
         of_study = (trial.c.study_id == study_id, trial.c.number >= start)

@@ -24,6 +24,7 @@ SCHEMA_VERSION = 1
 optuna_metadata: MetaData = models.BaseModel.metadata
 optuna_studies = optuna_metadata.tables["studies"]
 optuna_trials = optuna_metadata.tables["trials"]
+optuna_params = optuna_metadata.tables["trial_params"]
 
 metadata = optuna_metadata
 

@@ -1,0 +1,68 @@
+"""The objectives as the benchmarks train them: baseline values, first fold, augmentation on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpo.arrays import ArrayFolder, Arrays, open_arrays
+from hpo.objective import LOOP_DEFAULTS, Fold, Metric, Objective, Params
+from objectives.abr import Abr
+from objectives.digits import CLASSES, Digits
+
+#: Number of folds of the studies that ship with hpo.
+FOLDS = 5
+#: Both objectives know them; they are off by default, which would leave out a part of the work.
+AUGMENTATION = {"augment.shift": 1.0, "augment.noise": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a training needs, whoever writes the loop."""
+
+    objective: Objective
+    arrays: Arrays
+    fold: Fold
+    params: Params
+    metric: Metric
+    epochs: int  #: of one training, as in the study that ships with hpo
+
+
+def digits(cache: Path) -> Task:
+    """The built-in digits; random images of their shape where scikit-learn, which holds them, is not installed."""
+    objective = Digits()
+    try:
+        arrays = open_arrays(objective, None, objective.defaults, cache)
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is missing: random images take the place of the digits", file=sys.stderr)
+        arrays = _random_digits(cache / "random-digits")
+    return _task(objective, arrays, epochs=12)
+
+
+def abr(cache: Path, data: Path | None = None) -> Task:
+    """Recorded brainstem responses, or synthetic ones."""
+    objective = Abr()
+    return _task(objective, open_arrays(objective, data, objective.defaults, cache), epochs=40)
+
+
+def _task(objective: Objective, arrays: Arrays, epochs: int) -> Task:
+    values = {**LOOP_DEFAULTS, **objective.defaults, **AUGMENTATION, "schedule.warmup_epochs": 1}
+    params = Params.from_flat(values | {"stopping.patience": 0})  # every side trains equally many epochs
+    fold = objective.split(arrays, FOLDS, 0).folds[0]
+    metric = objective.metric("macro_f1")
+    return Task(objective=objective, arrays=arrays, fold=fold, params=params, metric=metric, epochs=epochs)
+
+
+def _random_digits(folder: Path) -> Arrays:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(0)
+    made = ArrayFolder(folder)
+    made.add("image", generator.random((1200, 1, 8, 8), dtype=np.float32))
+    made.add("target", np.arange(1200, dtype=np.int64) % len(CLASSES))
+    info = {"classes": CLASSES, "test_rows": 360, "rows": 1200}
+    (folder / "info.json").write_text(json.dumps({"fingerprint": "", "info": info}))
+    return Arrays(folder)

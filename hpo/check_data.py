@@ -1,0 +1,135 @@
+"""What the data of a study hold, fold by fold: classes, groups, labels, and what is missing where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from hpo.arrays import Arrays
+from hpo.objective import DataError, Fold, Objective, Params, Split
+from hpo.study import Study
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldRows:
+    """Rows of one fold, also by class."""
+
+    fold: int
+    train: int
+    validation: int
+    labelled: int  #: validation rows that have a class
+    train_classes: dict[str, int]
+    validation_classes: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFindings:
+    """What the prepared data hold."""
+
+    source: str
+    synthetic: bool
+    rows: int
+    test_rows: int
+    fingerprint: str
+    notes: tuple[str, ...]  #: what `prepare` did to the data
+    counts: dict[str, dict[str, int]]  #: heading -> what -> rows, as the objective counts
+    folds: tuple[FoldRows, ...]
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def split_of(spec: Study, objective: Objective, arrays: Arrays) -> Split:
+    """The folds that a launch would make.
+
+    Raises:
+        DataError: when the data do not allow them.
+    """
+    split = objective.split(arrays, spec.folds.count, spec.seed)
+    if len(split.folds) != spec.folds.count:
+        raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
+    return split
+
+
+def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split, params: Params) -> DataFindings:
+    """Count what there is to learn from, and what is missing where."""
+    folds = tuple(_fold_rows(objective, arrays, fold) for fold in split.folds)
+    return DataFindings(
+        source=spec.data or str(arrays.info.get("source", f"the own data of {spec.objective}")),
+        synthetic=bool(arrays.info.get("synthetic")),
+        rows=len(arrays),
+        test_rows=len(split.test),
+        fingerprint=arrays.fingerprint,
+        notes=tuple(map(str, arrays.info.get("notes", ()))),
+        counts=objective.counts(arrays),
+        folds=folds,
+        warnings=(*_absent_classes(folds), *_smallfold_list(folds, _largest_batch(spec, params))),
+        problems=tuple(_overlaps(split)),
+    )
+
+
+def _fold_rows(objective: Objective, arrays: Arrays, fold: Fold) -> FoldRows:
+    labels = objective.labels(arrays)
+    names = arrays.info.get("classes")
+    known = dict(enumerate(map(str, names))) if names else {int(n): str(n) for n in np.unique(labels) if n >= 0}
+
+    def by_class(rows: np.ndarray) -> dict[str, int]:
+        return {name: int((labels[rows] == number).sum()) for number, name in known.items()}
+
+    return FoldRows(
+        fold=fold.index,
+        train=len(fold.train),
+        validation=len(fold.validation),
+        labelled=int((labels[fold.validation] >= 0).sum()),
+        train_classes=by_class(fold.train),
+        validation_classes=by_class(fold.validation),
+    )
+
+
+def _absent_classes(folds: tuple[FoldRows, ...]) -> Iterator[str]:
+    for name in folds[0].train_classes:
+        untrained = [f.fold for f in folds if not f.train_classes[name]]
+        unseen = [f.fold for f in folds if not f.validation_classes[name]]
+        if len(untrained) == len(unseen) == len(folds):
+            yield f"class '{name}' has no row in any fold"
+            continue
+        if untrained:
+            yield f"class '{name}' has no row in the training part of {fold_list(untrained)}: none can learn it"
+        if unseen:
+            yield f"class '{name}' has no row in the validation part of {fold_list(unseen)}: its score is missing there"
+
+
+def _smallfold_list(folds: tuple[FoldRows, ...], batch: int) -> Iterator[str]:
+    few = [f.fold for f in folds if f.train < batch]
+    if few:
+        rows = min(f.train for f in folds)
+        yield f"{fold_list(few)}: {rows} training rows are fewer than a batch of {batch}; lower data.batch_size"
+
+
+def _largest_batch(spec: Study, params: Params) -> int:
+    searched = spec.space.get("data.batch_size")
+    if isinstance(searched, IntDistribution):
+        return searched.high
+    if isinstance(searched, CategoricalDistribution):
+        return max(int(choice) for choice in searched.choices if choice is not None)
+    return int(params.data["batch_size"])
+
+
+def _overlaps(split: Split) -> Iterator[str]:
+    """A row on two sides would be remembered, not recognised: scores would be too good."""
+    for fold in split.folds:
+        for side, rows, other in (
+            ("training and validation", fold.train, fold.validation),
+            ("training and test", fold.train, split.test),
+            ("validation and test", fold.validation, split.test),
+        ):
+            if shared := len(np.intersect1d(rows, other)):
+                yield f"fold {fold.index}: {shared} rows are both {side} rows; mend the objective's split"
+
+
+def fold_list(numbers: Iterable[int]) -> str:
+    """`fold 2`, or `folds 1, 3`."""
+    listed = [str(number) for number in numbers]
+    return f"fold{'s' * (len(listed) > 1)} {', '.join(listed)}"

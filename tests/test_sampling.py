@@ -1,0 +1,86 @@
+"""Which rows an epoch sees: probabilities as a table, frequencies within six standard deviations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hpo.sampling import boosted_weights, draw
+
+OFF = {"rare_boost_cap": 1.0, "rare_threshold_share": 0.02}
+
+
+def labels(*counts: int, unlabelled: int = 0) -> np.ndarray:
+    """So many rows of class 0, 1, ..., and some without a class, mixed."""
+    numbers = np.concatenate([np.full(count, k) for k, count in enumerate(counts)] + [np.full(unlabelled, -1)])
+    return np.random.default_rng(0).permutation(numbers).astype(np.int64)
+
+
+@pytest.mark.parametrize(
+    ("counts", "cap", "threshold", "boosts"),
+    [
+        pytest.param((95, 5), 4.0, 0.1, (1, 4), id="up to the cap"),
+        pytest.param((95, 5), 100.0, 0.1, (1, 19), id="never more than the most frequent class"),
+        pytest.param((80, 15, 5), 3.0, 0.1, (1, 1, 3), id="only what is under the threshold"),
+        pytest.param((80, 15, 5), 8.0, 0.16, (1, 80 / 15, 8), id="each class by its own need"),
+        pytest.param((90, 10), 5.0, 0.1, None, id="a share equal to the threshold is not rare"),
+        pytest.param((60, 40), 5.0, 0.02, None, id="nothing is rare"),
+        pytest.param((95, 5), 1.0, 0.1, None, id="cap 1 is off"),
+        pytest.param((95, 5), 0.5, 0.1, None, id="a cap under 1 is off"),
+        pytest.param((100,), 9.0, 0.5, None, id="one class cannot be rare"),
+        pytest.param((0, 95, 5), 4.0, 0.1, (0, 1, 4), id="a class that is absent"),
+        pytest.param((), 4.0, 0.1, None, id="nothing labelled"),
+    ],
+)
+@pytest.mark.parametrize("unlabelled", [0, 30])
+def test_a_rare_row_is_drawn_so_many_times_as_often(
+    counts: tuple[int, ...], cap: float, threshold: float, boosts: tuple[float, ...] | None, unlabelled: int
+) -> None:
+    """The share of a class is counted among labelled rows; rows without a class weigh as much as common ones."""
+    rows = labels(*counts, unlabelled=unlabelled)
+    weights = boosted_weights(rows, {"rare_boost_cap": cap, "rare_threshold_share": threshold})
+    if boosts is None:
+        assert weights is None
+        return
+    assert weights is not None
+    assert weights.sum() == pytest.approx(1)
+    common = weights[rows == int(np.argmax(counts))][0]
+    for number, boost in enumerate(boosts):
+        np.testing.assert_allclose(weights[rows == number], boost * common)
+    np.testing.assert_allclose(weights[rows == -1], common)
+    total = np.bincount(rows[rows >= 0], weights[rows >= 0])
+    assert total.max() == pytest.approx(total[np.argmax(counts)])
+
+
+def test_an_epoch_without_boost_is_a_permutation() -> None:
+    rows = np.array([3, 8, 11, 20, 21])
+    first, again, other = (draw(rows, None, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert sorted(first) == rows.tolist()
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_frequencies_are_as_promised_within_six_standard_deviations() -> None:
+    """50 epochs of 2,000 rows: each class is binomial with n = 100,000, so six deviations are at most 950 draws."""
+    counts, cap = (1000, 780, 120, 20), 6.0
+    numbers = labels(*counts, unlabelled=80)
+    weights = boosted_weights(numbers, {"rare_boost_cap": cap, "rare_threshold_share": 0.1})
+    rows = np.arange(len(numbers)) + 500
+    generator = np.random.default_rng(7)
+    drawn = np.concatenate([draw(rows, weights, generator) for _ in range(50)])
+    assert len(drawn) == 50 * len(rows)
+    shares = np.array([80, 1000, 780, 120 * 6.0, 20 * 6.0])
+    shares /= shares.sum()
+    found = np.bincount(numbers[drawn - 500] + 1, minlength=5)
+    deviation = np.sqrt(len(drawn) * shares * (1 - shares))
+    assert (np.abs(found - len(drawn) * shares) < 6 * deviation).all(), (found, len(drawn) * shares)
+
+
+def test_rows_within_a_class_are_equally_likely() -> None:
+    numbers = labels(95, 5)
+    weights = boosted_weights(numbers, {"rare_boost_cap": 10.0, "rare_threshold_share": 0.1})
+    generator = np.random.default_rng(3)
+    drawn = np.concatenate([draw(np.arange(100), weights, generator) for _ in range(400)])
+    found, share = np.bincount(drawn, minlength=100)[numbers == 1], 10 / 145
+    deviation = np.sqrt(40_000 * share * (1 - share))
+    assert (np.abs(found - 40_000 * share) < 6 * deviation).all()
