@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
+from hpo.files import make_folder
 from hpo.objective import Batch, DataError, Objective
 
 #: Share of the free device memory that prepared arrays may take to live there for the whole run.
@@ -126,7 +127,7 @@ def open_arrays(objective: Objective, source: Path | None, values: Mapping[str, 
     fingerprint = _fingerprint(source, key)
     path = cache / f"{objective.name}-{fingerprint[:16]}"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        make_folder(cache)
         with FileLock(cache / f"{path.name}.lock"):
             if not path.exists():
                 _build(objective, source, options, path, fingerprint)

@@ -62,7 +62,7 @@ class Training:
 
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
-    seconds_per_epoch: float | None = None  #: of a whole epoch of the search fold
+    seconds_per_epoch: float | None = None  #: of a whole epoch of one fold
     labelled: list[dict[str, float]] = field(default_factory=list)  #: per fold: entries each term finds in validation
     unreached: list[str] = field(default_factory=list)  #: parameters whose gradient is missing or 0
     warnings: list[str] = field(default_factory=list)
@@ -95,20 +95,6 @@ class Estimate:
     promotion: float
 
 
-def device_of(wanted: str) -> torch.device:
-    """The device of `auto` (the first GPU, else the CPU), `cpu` or `cuda:N`.
-
-    Raises:
-        ValueError: for anything else, or a GPU that is not there.
-    """
-    gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if wanted == "auto":
-        return torch.device(gpus[0] if gpus else "cpu")
-    if wanted != "cpu" and wanted not in gpus:
-        raise ValueError(f"--device {wanted}: this machine has {', '.join(['cpu', *gpus])}")
-    return torch.device(wanted)
-
-
 # -- training
 
 
@@ -123,6 +109,10 @@ def train_fold(subject: Subject, fold: int, epochs: int, tell: Callable[[Epoch],
         result.best = run.best
         if run.best is None:
             result.problems.append(f"{subject.spec.metric.name} could not be computed: such a trial has no value")
+        for term in subject.objective.terms:
+            if f"loss.{term}" not in result.epochs[-1].validation:
+                why = "nothing is labelled there, or it is not finite"
+                result.warnings.append(f"loss term '{term}' has no value in the validation part: {why}")
     if result.epochs:
         steady = result.epochs[1:] or result.epochs  # the first one warms up
         result.seconds_per_epoch = sum(epoch.seconds for epoch in steady) / len(steady)
@@ -181,14 +171,12 @@ def _seconds_per_epoch(run: FoldRun, fold: Fold) -> float:
 
 
 def _wrong_terms(subject: Subject, run: FoldRun) -> list[str]:
-    """The sums of terms are told apart by their order."""
+    """The training loop tells the sums of the terms apart by their order."""
     look = _look(subject, run, Fold(run.fold.index, run.fold.train, run.fold.train[:2]))
     given, named = list(look.counts), list(subject.objective.terms)
     if given == named:
         return []
-    return [
-        f"losses() returns {', '.join(given)} where terms says {', '.join(named)}: the same names in the same order"
-    ]
+    return [f"losses() returns {', '.join(given)}, but `terms` is {', '.join(named)}: make names and order equal"]
 
 
 def _look_at_gradients(run: FoldRun, result: Training) -> None:
@@ -274,7 +262,7 @@ def _nothing_labelled(subject: Subject, looks: list[_Look]) -> Iterator[str]:
 def estimate(spec: Study, seconds_per_epoch: float, workers: int) -> Estimate:
     """The time for the budget if every training used all its epochs."""
     training = spec.budget.epochs * seconds_per_epoch
-    proof = (spec.promotion.finalists + spec.promotion.baseline) * spec.folds.count
+    proof = (1 + spec.promotion.baseline) * spec.folds.count
     # A refit has the validation rows to train on, too.
     refit = spec.promotion.refit * spec.folds.count / (spec.folds.count - 1)
     return Estimate(

@@ -57,7 +57,7 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
     """Count what there is to learn from, and what is missing where."""
     folds = tuple(_fold_rows(objective, arrays, fold) for fold in split.folds)
     return DataFindings(
-        source=spec.data or str(arrays.info.get("source", f"the own data of {spec.objective}")),
+        source=spec.data or str(arrays.info.get("source", f"{spec.objective}'s own")),
         synthetic=bool(arrays.info.get("synthetic")),
         rows=len(arrays),
         test_rows=len(split.test),

@@ -69,13 +69,23 @@ class RunFiles:
 
     @staticmethod
     def _parent(path: Path) -> Path:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(path.parent)
         return path
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, each readable by its owner alone.
+
+    `mkdir(parents=True, mode=...)` would give that mode to the last one only.
+    """
+    for place in reversed([folder, *folder.parents]):
+        if not place.is_dir():
+            place.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds all of it or what it held before, also after a power loss."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as file:

@@ -42,7 +42,6 @@ class Folds:
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    finalists: int = 1  #: best trials that are trained on all folds
     refit: bool = True  #: train the winner once more, on all rows but the test rows
     baseline: bool = True  #: train the first configuration on all folds too
 

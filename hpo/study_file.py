@@ -195,9 +195,8 @@ class Reader:
         return Folds(count=count, search=search)
 
     def _promotion(self) -> Promotion:
-        section = self.root.section("promotion", ("finalists", "refit", "baseline"))
+        section = self.root.section("promotion", ("refit", "baseline"))
         return Promotion(
-            finalists=section.integer("finalists", 1, 1),
             refit=section.flag("refit", True),
             baseline=section.flag("baseline", True),
         )

@@ -148,7 +148,8 @@ class FoldRun:
             peak_memory_mb=self._peak_memory_mb(),
         )
         self.epochs.append(epoch)
-        self.schedule.observe(epoch)
+        if len(self.fold.validation):  # a refit replays the drops of its folds and makes none of its own
+            self.schedule.observe(epoch)
         if self.best is epoch:
             self.best_state = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         return epoch
@@ -178,7 +179,8 @@ class FoldRun:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict()` was taken."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # A copy: torch would go on in the very tensors of `state`.
+        self.optimizer.load_state_dict(tree_map_only(Tensor, torch.clone, state["optimizer"]))
         self._scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best"]
@@ -297,13 +299,10 @@ class _Ledger:
         return loss
 
     def add(self, terms: Mapping[str, tuple[Tensor, Tensor]], sums: Sums, norm: Tensor | None = None) -> None:
-        numbers = [number.detach() for pair in terms.values() for number in pair]
+        numbers = [number.detach() for name in self._weights for number in terms[name]]
         self._steps.append(torch.stack(numbers if norm is None else [*numbers, norm]))
-        if not self._sums:
-            self._sums = dict(sums)
-        else:
-            for name, value in sums.items():
-                self._sums[name] = self._sums[name] + value
+        for name, value in sums.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def close(self, info: Mapping[str, Any], training_epoch: int | None = None) -> dict[str, float]:
         """Divide once; while training, refuse a term that is not finite."""

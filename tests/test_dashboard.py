@@ -21,7 +21,8 @@ import pytest
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
-from hpo.dashboard import DashboardError, _Guesses, allowed_hosts, exposure, guard, require_schema, serve
+from hpo.dashboard import allowed_hosts, exposure, require_schema, serve
+from hpo.guard import DashboardError, _Guesses, guard
 
 TOKEN = "correct-horse-battery-staple"
 HOST = "127.0.0.1:8080"

@@ -165,7 +165,7 @@ def test_a_good_file() -> None:
     }
     assert list(study.space) == ["optimizer.lr", "loss.focal_gamma", "stopping.patience", "model.attention"]
     assert study.budget.hours is None and (study.folds.count, study.folds.search) == (5, 0)
-    assert study.promotion.finalists == 1 and study.promotion.refit and study.promotion.baseline
+    assert study.promotion.refit and study.promotion.baseline
     assert study.fixed["model.width"] == 32 and study.fixed["optimizer.weight_decay"] == 1e-2
     assert not set(study.fixed) & set(study.space)
     assert study.fixed["data.batch_size"] == 64 and study.fixed["data.clip"] == 16

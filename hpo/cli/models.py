@@ -42,12 +42,12 @@ def evaluate(model: Path, data: Path | None, weights: Path | None, as_json: bool
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
 @DEVICE
 @placed
-def predict(model: Path, data: Path, output: Path, device: str, place: Place) -> None:
-    """Write a model's predictions, one row per row of the data.
+def predict(model: Path, data: Path | None, output: Path, device: str, place: Place) -> None:
+    """Write a model's predictions, one row per row of DATA (default: the objective's own).
 
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv

@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError
 
+from hpo.files import make_folder
 from hpo.store import tables
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created in RDB" is not our voice
@@ -180,6 +181,7 @@ class Database(RDBStorage):
         try:
             self._version_manager.check_table_schema_compatibility()
         except RuntimeError:
+            self.engine.dispose()
             raise StorageError(
                 f"{redacted(str(self.engine.url))} holds an Optuna schema of another version; back it up and run "
                 "`optuna storage upgrade`, or name another database with --storage"
@@ -204,18 +206,21 @@ for _name in WRITES:
 
 def parse_url(url: str) -> sa.URL:
     """The URL with our driver; raises StorageError without repeating the URL's password."""
+    unreadable = StorageError(
+        "the storage URL cannot be read: use sqlite:///runs/hpo.db or postgresql://user:password@host/name "
+        "(characters such as @ / : in a password are written %40 %2F %3A)"
+    )
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
-        raise StorageError(
-            "the storage URL cannot be read: use sqlite:///runs/hpo.db or postgresql://user:password@host/name "
-            "(characters such as @ / : in a password are written %40 %2F %3A)"
-        ) from None
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number, and perhaps the end of a password
+        raise unreadable from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise StorageError(f"{parsed.drivername} is not supported: use sqlite:/// or postgresql://")
-    if parsed.get_backend_name() == "sqlite" and not parsed.database:
+    if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username or not parsed.database):
         raise StorageError("sqlite:// needs a file: sqlite:///runs/hpo.db")
     if parsed.get_backend_name() == "postgresql":
+        if "@" in f"{parsed.host}{parsed.database}":
+            raise unreadable  # an @ of the password was not quoted: its end would be shown as the host
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed
 
@@ -223,8 +228,8 @@ def parse_url(url: str) -> sa.URL:
 def redacted(url: str) -> str:
     """The URL without its password, for people."""
     try:
-        return sa.make_url(url).set(query={}).render_as_string(hide_password=True)
-    except ArgumentError:
+        return parse_url(url).set(query={}).render_as_string(hide_password=True)
+    except StorageError:
         return "the storage URL"
 
 
@@ -236,6 +241,8 @@ def _engine_options(url: sa.URL) -> dict[str, Any]:
 
 
 def _configure_sqlite(engine: sa.Engine) -> None:
+    engine.dispose()  # of the connection that Optuna has opened: it would stay in the pool without these settings
+
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we begin transactions ourselves
@@ -256,7 +263,7 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
         database = Path(engine.url.database or "")
         if database.is_dir():
             raise StorageError(f"{database} is a folder: name a file, e.g. sqlite:///{database / 'hpo.db'}")
-        database.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(database.absolute().parent)
         with FileLock(database.with_name(database.name + ".init.lock")):
             yield
         return
@@ -267,24 +274,33 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
 
 
 def _make_tables(engine: sa.Engine) -> None:
-    if sa.inspect(engine).has_table("hpo_schema"):
+    if _version(engine) is not None:
         return
     if engine.name == "sqlite":
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers and one writer at a time; it lasts
     with engine.begin() as connection:
+        tables.optuna_metadata.create_all(connection)
         tables.metadata.create_all(connection)
+        # Last: after a kill the tables that are missing are made by the next one.
         connection.execute(tables.schema.insert().values(version=tables.SCHEMA_VERSION))
+
+
+def _version(engine: sa.Engine) -> int | None:
+    """Of our tables; None where they are missing or not all made."""
+    if not sa.inspect(engine).has_table("hpo_schema"):
+        return None
+    with engine.connect() as connection:
+        return connection.execute(sa.select(tables.schema.c.version)).scalar_one_or_none()
 
 
 def _check_version(engine: sa.Engine) -> None:
     where = redacted(str(engine.url))
     if engine.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise StorageError(f"{where} does not exist: `hpo launch` makes it, or name the database with --storage")
-    if not sa.inspect(engine).has_table("hpo_schema"):
+    version = _version(engine)
+    if version is None:
         raise StorageError(f"{where} has no hpo tables: run `hpo storage init`, or `hpo launch`, which does it")
-    with engine.connect() as connection:
-        version = connection.execute(sa.select(tables.schema.c.version)).scalar_one()
     if version != tables.SCHEMA_VERSION:
         raise StorageError(
             f"{where} has hpo schema {version}, this is schema {tables.SCHEMA_VERSION}: "

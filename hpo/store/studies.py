@@ -41,6 +41,8 @@ class Studies:
             with self._db.transaction() as connection:
                 study_id = self._db.create_new_study([direction], name)
                 connection.execute(tables.studies.insert().values(study_id=study_id, created=utc_now(), **row))
+                # Optuna's own key (Study.set_metric_names): plots show the metric's name, not "Objective 0".
+                self._db.set_study_system_attr(study_id, "study:metric_names", [facts["metric"]])
                 self._db.set_study_user_attr(study_id, "hpo", "made by hpo; launch, stop and delete it with hpo")
                 self._enqueue(study_id, configurations)
         except DuplicatedStudyError:
@@ -114,10 +116,11 @@ class Studies:
 
     def _unknown(self, name: str) -> str:
         names: Sequence[str] = [study.name for study in self.all()]
+        theirs, ours = tables.optuna_studies, tables.studies
+        foreign = sa.select(theirs.c.study_id).outerjoin(ours, ours.c.study_id == theirs.c.study_id)
         with self._db.reading() as connection:
-            theirs = tables.optuna_studies
-            foreign = connection.execute(sa.select(theirs.c.study_id).where(theirs.c.study_name == name)).first()
-        if foreign is not None:
+            found = connection.execute(foreign.where(theirs.c.study_name == name, ours.c.study_id.is_(None))).first()
+        if found is not None:
             raise StorageError(f"study '{name}' in this database was made by another tool; hpo leaves it alone")
         near = difflib.get_close_matches(name, names, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(names) or 'none yet'}"

@@ -26,12 +26,17 @@ optuna_studies = optuna_metadata.tables["studies"]
 optuna_trials = optuna_metadata.tables["trials"]
 optuna_params = optuna_metadata.tables["trial_params"]
 
-metadata = optuna_metadata
+#: Ours apart from Optuna's: its RDBStorage makes every table of its metadata in whatever database it opens.
+metadata = MetaData()
 
 
 def _study() -> Column[int]:
     # A study deleted elsewhere (the dashboard) takes its rows with it.
-    return Column("study_id", ForeignKey("studies.study_id", ondelete="CASCADE"), nullable=False, index=True)
+    return Column("study_id", _of_study(), nullable=False, index=True)
+
+
+def _of_study() -> ForeignKey:
+    return ForeignKey(optuna_studies.c.study_id, ondelete="CASCADE")
 
 
 schema = Table("hpo_schema", metadata, Column("version", Integer, primary_key=True))
@@ -39,7 +44,7 @@ schema = Table("hpo_schema", metadata, Column("version", Integer, primary_key=Tr
 studies = Table(
     "hpo_studies",
     metadata,
-    Column("study_id", ForeignKey("studies.study_id", ondelete="CASCADE"), primary_key=True),
+    Column("study_id", _of_study(), primary_key=True),
     Column("text", Text, nullable=False),
     Column("text_hash", String(64), nullable=False),
     Column("source", Text, nullable=False),
@@ -82,7 +87,7 @@ leases = Table(
     metadata,
     Column("lease_id", Integer, primary_key=True),
     _study(),
-    Column("trial_id", ForeignKey("trials.trial_id", ondelete="CASCADE"), unique=True),
+    Column("trial_id", ForeignKey(optuna_trials.c.trial_id, ondelete="CASCADE"), unique=True),
     Column("job_id", ForeignKey("hpo_jobs.job_id", ondelete="CASCADE"), unique=True),
     Column("worker", Text, nullable=False),
     #: Fencing token: every write of a holder carries the one it was given; a takeover raises it.
@@ -130,7 +135,7 @@ finals = Table(
     "hpo_finals",
     metadata,
     # One promotion per study.
-    Column("study_id", ForeignKey("studies.study_id", ondelete="CASCADE"), primary_key=True),
+    Column("study_id", _of_study(), primary_key=True),
     Column("candidate", Integer, nullable=False),
     Column("baseline", Integer),
     Column("refit", Boolean, nullable=False),

@@ -1,0 +1,134 @@
+"""What `hpo check` writes for people, as it is found."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping
+
+import click
+import torch
+
+from hpo.check import Estimate, Subject, Training
+from hpo.check_data import DataFindings
+from hpo.objective import Epoch
+from hpo.study import Study
+from hpo.wording import duration
+
+#: Entries of a table of counts that people are shown; all are in --json.
+ENTRIES = 24
+WIDTH = 110
+
+
+class CheckView:
+    """One method per step of the check.
+
+    Args:
+        write: takes each line.
+    """
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def say(self, label: str, text: str) -> None:
+        self._write(f"{label:<10} {text}")
+
+    def _wrapped(self, text: str, indent: int) -> None:
+        self._write(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
+
+    def study(self, spec: Study) -> None:
+        way, points = spec.metric, spec.points()
+        self.say("study", f"{spec.name} ({spec.source}), objective {spec.objective}, {way.direction} {way.name}")
+        size = "infinitely many points" if points is None else f"{points} points"
+        searched = f"{len(spec.space)} searched parameter{'s' * (len(spec.space) > 1)}"
+        self._wrapped(f"{'space':<10} {searched}, {size}: {', '.join(spec.space)}", indent=11)
+        budget, promotion = spec.budget, spec.promotion
+        hours = f" or {budget.hours:g} hours of training" if budget.hours is not None else ""
+        text = f"{budget.trials} trials{hours}, each of at most {budget.epochs} epochs on fold {spec.folds.search}"
+        proof = "best" + " and the baseline" * promotion.baseline
+        self.say("budget", f"{text}; then {proof} on all {spec.folds.count} folds" + ", a refit" * promotion.refit)
+
+    def data(self, found: DataFindings) -> None:
+        if found.synthetic:
+            text = "SYNTHETIC DATA: no --data was given, the objective generates its own. Results say nothing about"
+            self._write(click.style(f"{text}\nreal recordings.", fg="red", bold=True))
+        self.say("data", found.source)
+        rows = f"{found.rows} rows, {found.test_rows} of them for the final test"
+        self.say("", f"{rows}; fingerprint {found.fingerprint[:16]}")
+        for note in found.notes:
+            self.say("note", note)
+        self._write("")
+        for heading, counts in found.counts.items():
+            self._counts(heading, counts)
+        self._folds(found)
+
+    def _counts(self, heading: str, counts: Mapping[str, int]) -> None:
+        shown = [f"{what}: {rows}" for what, rows in list(counts.items())[:ENTRIES]]
+        more = f", and {len(counts) - ENTRIES} more (--json lists all)" if len(counts) > ENTRIES else ""
+        self._wrapped(f"rows per {heading} - {', '.join(shown)}{more}", indent=4)
+
+    def _folds(self, found: DataFindings) -> None:
+        folds = found.folds
+        classes = list(folds[0].validation_classes)
+        table = [("train", [f.train for f in folds]), ("validation", [f.validation for f in folds])]
+        table += [("  with a class", [f.labelled for f in folds])]
+        table += [(f"  class {name}", [f.validation_classes[name] for f in folds]) for name in classes]
+        self._table("rows", [f"fold {f.fold}" for f in folds], table)
+
+    def _table(self, corner: str, head: list[str], table: list[tuple[str, list[int]]]) -> None:
+        width = max(len(corner), *(len(label) for label, _ in table))
+        self._write(f"\n{corner:<{width}}" + "".join(f"{title:>9}" for title in head))
+        for label, numbers in table:
+            cells = (click.style(f"{n:>9}", fg=None if n else "red", bold=not n) for n in numbers)
+            self._write(f"{label:<{width}}" + "".join(cells))
+        self._write("")
+
+    def device(self, device: torch.device) -> None:
+        name = "" if device.type == "cpu" else f" ({torch.cuda.get_device_name(device)})"
+        self.say("device", f"{device}{name}, {torch.get_num_threads()} threads")
+
+    def batches(self, subject: Subject, name: str, training: Training) -> None:
+        if not training.epochs:
+            return
+        first = training.epochs[0]
+        self.say("training", f"two batches, {first.samples} rows, with configuration '{name}'")
+        for term in subject.objective.terms:
+            value = first.train.get(f"loss.{term}")
+            text = "nothing labelled in these rows" if value is None else f"{value:.4g}, finite"
+            self.say("", f"loss {term}: {text}, weight {subject.params.loss[f'{term}_weight']:g}")
+        reached = "does not reach every parameter" if training.unreached else "reaches every parameter"
+        self.say("", f"gradient norm {first.gradient_norm:.3g}, {reached}")
+        if training.labelled:
+            terms = [(t, [int(fold[t]) for fold in training.labelled]) for t in subject.objective.terms]
+            self._table("labelled entries", [f"fold {fold.index}" for fold in subject.split.folds], terms)
+
+    def epoch(self, epoch: Epoch, most: int) -> None:
+        both = (("train", epoch.train), ("validation", epoch.validation))
+        values = " | ".join(f"{part} " + " ".join(f"{n} {v:.4g}" for n, v in s.items()) for part, s in both if s)
+        rates = f"lr {epoch.lr:.3g} gradient {epoch.gradient_norm:.3g} {epoch.seconds:.2f} s"
+        self._write(f"epoch {epoch.number}/{most} | {values} | {rates}")
+
+    def best(self, metric: str, epoch: Epoch | None) -> None:
+        if epoch is not None:
+            self.say("best", f"epoch {epoch.number}: {metric} {epoch.get(metric):.4g}")
+
+    def time(self, spec: Study, training: Training, time: Estimate | None) -> None:
+        if time is None:
+            return
+        peak = max((epoch.peak_memory_mb for epoch in training.epochs), default=0.0)
+        self.say("time", f"{duration(time.seconds_per_epoch)} per epoch; peak memory {peak:.0f} MB")
+        one = f"{time.trials} trials x {time.epochs} epochs x {duration(time.seconds_per_epoch)}"
+        workers = f"{time.workers} worker" + "s" * (time.workers > 1)
+        self.say("", f"search: at most {duration(time.search)} without pruning ({one} / {workers})")
+        if spec.budget.hours is not None:
+            self.say("", f"no trial begins after {spec.budget.hours:g} hours of training")
+        if time.trainings:
+            self.say("", f"promotion: at most {duration(time.promotion)} more ({time.trainings} trainings)")
+
+    def verdict(self, warnings: list[str], problems: list[str]) -> None:
+        for text in warnings:
+            self._write(click.style(f"WARNING    {text}", fg="yellow"))
+        for text in problems:
+            self._write(click.style(f"PROBLEM    {text}", fg="red"))
+        count = len(warnings)
+        well = "ok" if not count else f"ok, with {count} warning{'s' * (count > 1)}"
+        self.say("result", well if not problems else "this would not train as it should")

@@ -1,0 +1,77 @@
+"""Made-up rows and a look at all tables, for the tests of the store; no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from hpo.objective import LOOP_DEFAULTS, Epoch, Params
+from hpo.store import Lease, Store
+
+#: Every row of every table, as text, so that NULL, numbers and times of both back ends compare.
+Contents = dict[str, list[str]]
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """What a launch knows of a study; the store looks at none of it."""
+    known: dict[str, Any] = {
+        "text": "study: made up",
+        "text_hash": "3f" * 32,
+        "source": "/studies/made_up.yaml",
+        "folder": "made-up-1a2b3c4d",
+        "objective": "toy",
+        "objective_hash": None,
+        "data": None,
+        "fingerprint": "9c" * 32,
+        "split": {"folds": [{"train": [0, 1], "validation": [2]}], "test": [3]},
+        "info": {"rows": 4, "classes": ["ü", "b"]},
+        "vocabulary": {"name": "toy"},
+        "versions": {"torch": "2.15"},
+        "metric": "f1",
+        "direction": "maximize",
+        "trials": 20,
+        "hours": None,
+    }
+    return known | changes
+
+
+def params(lr: float = 1e-3, **changes: Any) -> Params:
+    changed = {name.replace("__", "."): value for name, value in changes.items()}
+    return Params.from_flat({**LOOP_DEFAULTS, "optimizer.lr": lr, **changed})
+
+
+def epoch(number: int, f1: float = 0.5, seconds: float = 2.0) -> Epoch:
+    return Epoch(
+        number=number,
+        train={"loss": 1.0 / number, "f1": f1 + 0.1},
+        validation={"loss": 2.0 / number, "f1": f1},
+        lr=1e-3,
+        gradient_norm=0.7,
+        seconds=seconds,
+        samples=64,
+        peak_memory_mb=100.0,
+    )
+
+
+def contents(store: Store) -> Contents:
+    """Read past the store's own queries."""
+    engine = store.database.engine
+    with engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        rows = {name: connection.execute(sa.text(f'SELECT * FROM "{name}"')).mappings().all() for name in names}
+    return {name: sorted(repr(dict(row)) for row in found) for name, found in rows.items()}
+
+
+def ours(found: Contents) -> Contents:
+    return {name: rows for name, rows in found.items() if name.startswith("hpo_")}
+
+
+def theirs(found: Contents) -> Contents:
+    return {name: rows for name, rows in found.items() if not name.startswith("hpo_")}
+
+
+def trial(store: Store, study_id: int, worker: str = "w", limit: int = 10**6) -> Lease:
+    lease = store.leases.new_trial(study_id, worker, 0, limit)
+    assert lease is not None
+    return lease

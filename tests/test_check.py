@@ -1,0 +1,314 @@
+"""hpo check: what it finds in data and training, and the command as users call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch import Tensor, nn
+
+from hpo.arrays import Arrays, Feed, open_arrays
+from hpo.check import Subject, Training, estimate, first_params, space_warnings, train_fold, train_two_batches
+from hpo.check_data import DataFindings, look_at_data, split_of
+from hpo.cli.group import hpo as group
+from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Params, Split, Term
+from hpo.study import Study
+from tests.toy import CPU, STUDY, Toy
+
+Hpo = Callable[..., subprocess.CompletedProcess[str]]
+Invoke = Callable[..., Result]
+
+#: Rows enough for every class to be in every fold.
+TOY = STUDY.replace("fixed:", "fixed:\n  data: {rows: 360}")
+#: A user's own file: the toy with a term that divides zero by zero.
+BROKEN = """\
+from tests.toy import Toy
+
+
+class Own(Toy):
+    name = "own"
+
+    def losses(self, outputs, batch, params, statistics):
+        terms = super().losses(outputs, batch, params, statistics)
+        value, count = terms["number"]
+        return {**terms, "number": (value * 0 / 0, count)}
+"""
+
+
+def subject(cache: Path, objective: Objective | None = None, text: str = TOY) -> Subject:
+    objective = objective or Toy()
+    spec = Study.from_text(text, "/toy.yaml", lambda _: objective)
+    arrays = open_arrays(objective, None, spec.fixed, cache)
+    return Subject(
+        spec=spec,
+        objective=objective,
+        arrays=arrays,
+        split=split_of(spec, objective, arrays),
+        feed=Feed(arrays, CPU),
+        params=first_params(spec, "before"),
+    )
+
+
+def look(given: Subject) -> DataFindings:
+    return look_at_data(given.spec, given.objective, given.arrays, given.split, given.params)
+
+
+def with_fold(given: Subject, number: int, train: np.ndarray, validation: np.ndarray) -> Subject:
+    folds = list(given.split.folds)
+    folds[number] = Fold(number, train, validation)
+    return replace(given, split=Split(tuple(folds), given.split.test))
+
+
+# -- the data
+
+
+def test_good_data_are_counted_by_fold(tmp_path: Path) -> None:
+    given = subject(tmp_path)
+    found = look(given)
+    assert (found.rows, found.test_rows, found.source, found.synthetic) == (360, 60, "tests.toy:Toy's own", True)
+    assert not found.warnings and not found.problems
+    assert sum(found.counts["class"].values()) == 360
+    for rows, fold in zip(found.folds, given.split.folds, strict=True):
+        labels = np.asarray(given.arrays["target"])[fold.validation]
+        assert list(rows.validation_classes.values()) == [int((labels == k).sum()) for k in range(3)]
+        assert rows.labelled == sum(rows.validation_classes.values())
+        assert (rows.train, rows.validation) == (len(fold.train), len(fold.validation))
+
+
+def test_a_class_that_a_fold_lacks_is_named(tmp_path: Path) -> None:
+    given = subject(tmp_path)
+    fold, labels = given.split.folds[2], np.asarray(given.arrays["target"])
+    others = fold.validation[labels[fold.validation] != 2]
+    found = look(with_fold(given, 2, fold.train, others))
+    assert found.warnings == ("class 'rare' has no row in the validation part of fold 2: its score is missing there",)
+    found = look(with_fold(given, 1, fold.train[labels[fold.train] != 0], fold.validation))
+    assert found.warnings == ("class 'often' has no row in the training part of fold 1: none can learn it",)
+
+
+def test_a_fold_smaller_than_the_largest_batch_is_named(tmp_path: Path) -> None:
+    given = subject(tmp_path)
+    small = with_fold(given, 0, given.split.folds[0].train[:60], given.split.folds[0].validation)
+    assert not look(small).warnings
+    searched = Study.from_text(
+        TOY.replace("space:", "space:\n  data: {batch_size: {int: [8, 64]}}"), "/toy.yaml", lambda _: Toy()
+    )
+    need = "fold 0: 60 training rows are fewer than a batch of 64; lower data.batch_size"
+    assert look(replace(small, spec=searched)).warnings == (need,)
+
+
+def test_rows_on_two_sides_are_a_problem(tmp_path: Path) -> None:
+    given = subject(tmp_path)
+    fold = given.split.folds[1]
+    found = look(with_fold(given, 1, np.concatenate([fold.train, fold.validation[:3]]), fold.validation))
+    assert found.problems == ("fold 1: 3 rows are both training and validation rows; mend the objective's split",)
+
+
+def test_another_number_of_folds_is_refused(tmp_path: Path) -> None:
+    class Two(Toy):
+        def split(self, arrays: Arrays, folds: int, seed: int) -> Split:
+            return super().split(arrays, 2, seed)
+
+    with pytest.raises(DataError, match="made 2 folds where 3 were asked for"):
+        subject(tmp_path, Two())
+
+
+# -- training
+
+
+def test_two_batches_of_a_good_objective(tmp_path: Path) -> None:
+    given = subject(tmp_path)
+    training = train_two_batches(given)
+    assert not training.problems and not training.warnings and not training.unreached
+    assert training.epochs[0].samples == 2 * 16 and {"loss.class", "loss.number"} <= set(training.epochs[0].train)
+    assert training.seconds_per_epoch is not None and training.seconds_per_epoch > 0
+    for counted, fold in zip(training.labelled, given.split.folds, strict=True):
+        rows = fold.validation
+        assert counted["class"] == (given.arrays["target"][rows] >= 0).sum()
+        assert counted["number"] == np.isfinite(given.arrays["number"][rows]).sum()
+
+
+class Infinite(Toy):
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        terms = super().losses(outputs, batch, params, statistics)
+        return {**terms, "number": (terms["number"][0] * torch.inf, terms["number"][1])}
+
+
+class Swapped(Toy):
+    terms = ("number", "class")
+
+
+class Raises(Toy):
+    def sums(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        raise TypeError("no such output: 'logit'")
+
+
+class Idle(Toy):
+    def model(self, params: Params, statistics: Mapping[str, Tensor]) -> nn.Module:
+        net = super().model(params, statistics)
+        net.register_module("spare", nn.Linear(2, 2))
+        return net
+
+
+class Unlabelled(Toy):
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        return {name: (value * 0, count * 0) for name, (value, count) in self._terms(outputs, batch, params).items()}
+
+    def _terms(self, outputs: Outputs, batch: Batch, params: Params) -> dict[str, Term]:
+        return super().losses(outputs, batch, params, {})
+
+
+@pytest.mark.parametrize(
+    ("objective", "problem"),
+    [
+        (Infinite(), "loss term 'number' is not finite at epoch 1, step 1"),
+        (Swapped(), "losses() returns class, number, but `terms` is number, class: make names and order equal"),
+        (Raises(), "the objective raised TypeError: no such output: 'logit'\nTraceback"),
+        (Idle(), "no gradient reaches spare.weight, spare.bias: no loss term depends on them"),
+    ],
+)
+def test_what_would_fail_is_a_problem(tmp_path: Path, objective: Objective, problem: str) -> None:
+    training = train_two_batches(subject(tmp_path, objective))
+    assert len(training.problems) == 1 and training.problems[0].startswith(problem)
+
+
+def test_terms_without_labels_are_warned_of(tmp_path: Path) -> None:
+    training = train_two_batches(subject(tmp_path, Unlabelled()))
+    assert not training.problems
+    assert training.warnings[0].startswith("in the two batches the gradient of hidden.weight, norm.weight,")
+    assert "loss term 'class' finds nothing labelled in the validation part of folds 0, 1, 2" in training.warnings
+    assert training.unreached and training.labelled == [{"class": 0.0, "number": 0.0}] * 3
+
+
+def test_a_fold_trains_as_its_trial_would(tmp_path: Path) -> None:
+    heard: list[Epoch] = []
+    given = subject(tmp_path)
+    training = train_fold(given, 1, 3, heard.append)
+    run = given.run(given.split.folds[1], given.spec.budget.epochs)
+    expected = [run.epoch() for _ in range(3)]
+    assert [e.validation for e in training.epochs] == [e.validation for e in expected]
+    assert heard == training.epochs and training.best in heard
+    failed: Training = train_fold(subject(tmp_path, Infinite()), 1, 3, heard.append)
+    assert failed.problems == ["loss term 'number' is not finite at epoch 1, step 1"] and not failed.epochs
+
+
+def test_the_estimate_is_the_budget_without_pruning() -> None:
+    spec = Study.from_text(STUDY, "/toy.yaml", lambda _: Toy())
+    time = estimate(spec, 2.0, workers=2)
+    assert time.search == 4 * 3 * 2.0 / 2
+    # Finalist and baseline on three folds, and a refit on half as many rows more.
+    assert (time.trainings, time.promotion) == (7, (6 + 1.5) * 3 * 2.0 / 2)
+    assert not list(space_warnings(spec))
+
+
+def test_a_space_smaller_than_the_budget_is_warned_of() -> None:
+    text = STUDY.replace("{float: [1e-3, 1e-1], log: true}", "{choice: [1e-2, 3e-2]}")
+    spec = Study.from_text(text, "/toy.yaml", lambda _: Toy())
+    assert list(space_warnings(spec)) == [
+        "the space has 2 points, fewer than budget.trials 4: the search ends early",
+    ]
+
+
+# -- the command
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Iterator[Invoke]:
+    """The command in this process, which is quicker; it sets the number of threads, which other tests must not see."""
+    threads = torch.get_num_threads()
+    yield lambda *words: CliRunner(env={"HPO_RUNS": str(tmp_path / "runs")}).invoke(group, words)
+    torch.set_num_threads(threads)
+
+
+def test_check_tells_everything_about_digits_and_leaves_nothing_but_the_cache(hpo: Hpo, tmp_path: Path) -> None:
+    done = hpo("check", "digits", "--runs", "runs", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "7 searched parameters, infinitely many points",
+        "30 trials, each of at most 12 epochs on fold 0; then 1 best and the baseline on all 5 folds, a refit",
+        "1134 rows, 359 of them for the final test; fingerprint ",
+        "rows per class - 0: 178, 1: 167,",
+        "  class 9             2        2        2        2        3",
+        "device     cpu, 1 threads",
+        "two batches, 128 rows, with configuration 'before'",
+        "reaches every parameter",
+        "per epoch; peak memory",
+        "without pruning (30 trials x 12 epochs x",
+        "result     ok",
+    ):
+        assert text in done.stdout, text
+    assert "SYNTHETIC" not in done.stdout and "preparing the data ..." in done.stderr
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["cache"]
+
+
+def test_check_trains_a_fold_without_a_study(hpo: Hpo, tmp_path: Path) -> None:
+    done = hpo("check", "digits", "--fold", "1", "--epochs", "2", "--runs", "runs", OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch ")]
+    assert [line.split(" | ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert all("train loss " in line and "| validation loss " in line and " macro_f1 " in line for line in lines)
+    assert "best       epoch " in done.stdout
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["cache"]
+
+
+def test_check_names_the_term_of_a_users_objective_that_is_not_finite(
+    hpo: Hpo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    (tmp_path / "own.py").write_text(BROKEN)
+    (tmp_path / "own.yaml").write_text(STUDY.replace("tests.toy:Toy", "own.py:Own"))
+    done = hpo("check", "own.yaml", "--json")
+    found = json.loads(done.stdout)
+    assert (done.returncode, found["ok"], found["data"]["synthetic"]) == (1, False, True)
+    assert found["problems"] == ["loss term 'number' is not finite at epoch 1, step 1"]
+    assert f"runs your code: {tmp_path / 'own.py'}:Own (sha256 " in done.stderr
+
+
+def test_check_lists_every_mistake_of_a_file(hpo: Hpo, tmp_path: Path) -> None:
+    text = STUDY.replace("trials: 4", "trials: 0").replace("sampler: random", "sampler: randon")
+    (tmp_path / "bad.yaml").write_text(text.replace("tests.toy:Toy", "digits"))
+    done = hpo("check", "bad.yaml")
+    assert done.returncode == 2 and not done.stdout and "Traceback" not in done.stderr
+    assert "bad.yaml: 2 mistakes" in done.stderr
+    assert "line 5: budget.trials is 0: a whole number of at least 1 is needed" in done.stderr
+    assert "line 6: sampler is 'randon': did you mean 'random'?" in done.stderr
+
+
+def test_check_says_that_data_are_missing(hpo: Hpo, tmp_path: Path) -> None:
+    done = hpo("check", "abr", "--data", "recordings")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"Error: {tmp_path / 'recordings'}: no such file or folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fold", "5"], "--fold 5: the study has folds 0 to 4"),
+        (["--device", "cuda:99"], "--device cuda:99: this machine has cpu"),
+        (["--configuration", "after"], "has before, recommended"),
+    ],
+)
+def test_wrong_options_are_the_users_mistake(invoke: Invoke, words: list[str], message: str) -> None:
+    done = invoke("check", "digits", *words)
+    assert done.exit_code == 2 and message in done.stderr
+
+
+def test_synthetic_data_are_announced_loudly(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(STUDY)
+    done = invoke("check", str(tmp_path / "toy.yaml"))
+    assert done.exit_code == 0 and "SYNTHETIC DATA: no --data was given" in done.stdout
+
+
+def test_help_teaches_by_example(invoke: Invoke) -> None:
+    done = invoke("check", "--help")
+    assert "\n  hpo check my_study.yaml --fold 1 --epochs 3" in done.stdout
