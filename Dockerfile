@@ -16,7 +16,8 @@ COPY models models
 COPY objectives objectives
 COPY hpo hpo
 COPY studies studies
-RUN python -m compileall -q hpo models objectives && install -d -o 1000 -g 1000 /runs
+# Readable whatever the umask of the checkout was.
+RUN chmod -R a+rX . && python -m compileall -q hpo models objectives && install -d -o 1000 -g 1000 /runs
 COPY --chmod=755 deploy/entrypoint /usr/local/bin/entrypoint
 
 # Where study files are found by their name; nothing is imported from here.

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CODE := hpo models objectives tests bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check clean
@@ -16,13 +17,14 @@ setup: $(READY) ## make the environment in .venv; again only after pyproject.tom
 
 demo: setup ## search handwritten digits with two workers: about a minute
 	$(BIN)/hpo launch digits --workers 2 $(ARGS)
+	@echo "to look at it in a browser: $(BIN)/hpo dashboard"
 
 test: setup ## run all tests; one file: make test ARGS=tests/test_study.py
 	$(BIN)/python -m pytest $(ARGS)
 
 check: setup ## lint, format, types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 clean: ## remove the environment and all caches; runs/ stays

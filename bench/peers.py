@@ -160,7 +160,7 @@ def environment(folder: Path) -> str:
     )
     # Five gigabytes of torch are not installed twice: what we lack is found in the interpreter's that runs this.
     (Path(ours.stdout.strip()) / "borrowed.pth").write_text(get_path("purelib") + "\n")
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--only-binary=:all:", *PEERS], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-qq", "--only-binary=:all:", *PEERS], check=True)
     done.write_text(" ".join(PEERS))
     return str(python)
 

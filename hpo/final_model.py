@@ -204,7 +204,8 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             f"# {config['study']}: trial {config['trial']}",
             "",
             f"Objective `{config['objective']}`, chosen by {config['metric']['name']} "
-            f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for {config['epochs']} epochs.",
+            f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for "
+            f"{config['epochs']} epochs.",
             "",
             f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.",
             "",

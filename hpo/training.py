@@ -96,7 +96,7 @@ class FoldRun:
             self.model = objective.model(params, statistics)
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
-        self.model = self.model.to(self.device, memory_format=layout)
+        self.model = self.model.to(self.device).to(memory_format=layout)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
@@ -174,7 +174,7 @@ class FoldRun:
 
     def snapshot(self) -> dict[str, Any]:
         """`state_dict()` as a copy that later epochs do not change."""
-        return tree_map_only(Tensor, torch.clone, self.state_dict())  # type: ignore[no-any-return]
+        return tree_map_only(Tensor, torch.clone, self.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict()` was taken."""
@@ -202,7 +202,7 @@ class FoldRun:
             terms = self.objective.losses(outputs, batch, self.params, self.statistics)
             loss = ledger.total(terms)
             self.optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self._scaler.scale(loss).backward()
             norm = self._clip()
             self._scaler.step(self.optimizer)
             self._scaler.update()

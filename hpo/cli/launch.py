@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
     from hpo.engines.local import LocalEngine
     from hpo.records import StudyRecord
     from hpo.store import Store
+
+
+#: Exit code of a launch that was asked to stop, by Ctrl-C or `hpo stop`.
+STOPPED = 128 + signal.SIGINT
 
 
 @click.command()
@@ -134,6 +137,9 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
         engine.stop()
         click.echo("stopped; the same command goes on from here")
         return 128 + interrupts[0]
+    if store.studies.stop_requested(record.study_id):
+        click.echo("stopped by `hpo stop`; the same command goes on from here")
+        return STOPPED
     view.summary()
     return _outcome(store, record)
 
@@ -170,22 +176,16 @@ def _report(place: Place, name: str) -> None:
 def prepare(study: Path, name: str, data: Path | None, trials: int | None, place: Place) -> None:
     """Read a study file, prepare its data, make tables and study: the first step of a launch."""
     from hpo.launching import create_or_resume
-    from hpo.resolve import file_hash
+    from hpo.resolve import file_hash, resolve
     from hpo.study import Study
 
-    spec = Study.read(study, _resolve())
+    spec = Study.read(study, resolve)
     digest = file_hash(spec.objective)
     if digest is not None:
         click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
     spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
-    objective = _resolve()(spec.objective)
+    objective = resolve(spec.objective)
     create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
-
-
-def _resolve() -> Callable[[str], object]:
-    from hpo.resolve import resolve
-
-    return resolve
 
 
 @click.command()
@@ -220,7 +220,7 @@ def worker(
     from hpo.resolve import resolve
     from hpo.worker import Worker
 
-    if supervised and not sys.stdin.buffer.raw.readline():  # type: ignore[attr-defined]
+    if supervised and not os.read(sys.stdin.fileno(), 3):
         sys.exit(0)  # the launch was given up before the study was there
     store = place.store()
     count = threads or int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))

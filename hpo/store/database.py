@@ -153,8 +153,9 @@ class Database(RDBStorage):
                 check_distribution_compatibility(previous, distribution)
             text = distribution_to_json(distribution)
             rows.append({"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": text})
-        with self.transaction() as connection:
-            connection.execute(tables.optuna_params.insert(), rows)
+        if rows:  # SQLAlchemy would insert a row of defaults for none
+            with self.transaction() as connection:
+                connection.execute(tables.optuna_params.insert(), rows)
 
     def _set_trial_param(self, *arguments: Any) -> None:
         deferred = getattr(self._local, "params", None)

@@ -176,13 +176,16 @@ class Leases:
     ) -> bool:
         """Write epochs, the report to the pruner and the pruner's decision together; returns the decision.
 
-        Epochs that are there already are overwritten with the same numbers: a resumed run replays what it has.
+        Epochs that are there already are overwritten with the same numbers: a resumed run replays what it has. Only
+        an epoch that is new ends a series of losses, or a trial that kills its worker after each checkpoint would
+        go on for ever.
         """
         with self._db.transaction() as connection:
+            known = self._last_epoch(connection, lease) if lease.losses else 0
             for epoch in epochs:
                 self._write_epoch(connection, lease, epoch)
-            if lease.losses:
-                self._update(connection, lease, losses=0)
+                if lease.losses and epoch.number > known:
+                    self._update(connection, lease, losses=0)
             if report is None or lease.trial_id is None:
                 return False
             self._db.set_trial_intermediate_value(lease.trial_id, *report)
@@ -311,6 +314,12 @@ class Leases:
     @staticmethod
     def _update(connection: sa.Connection, lease: Lease, **values: Any) -> None:
         connection.execute(tables.leases.update().where(tables.leases.c.lease_id == lease.lease_id).values(**values))
+
+    @staticmethod
+    def _last_epoch(connection: sa.Connection, lease: Lease) -> int:
+        epoch = tables.epochs.c.epoch
+        query = sa.select(sa.func.coalesce(sa.func.max(epoch), 0)).where(tables.epochs.c.lease_id == lease.lease_id)
+        return int(connection.execute(query).scalar_one())
 
     def _write_epoch(self, connection: sa.Connection, lease: Lease, epoch: Epoch) -> None:
         insert = sqlite.insert if self._db.engine.name == "sqlite" else postgresql.insert

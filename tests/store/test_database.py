@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -130,22 +132,53 @@ def test_an_optuna_schema_of_another_version_is_refused(store: Store, study: Stu
     assert parts.contents(store) == before
 
 
-def test_an_old_database_of_optuna_gets_no_tables_of_ours(url: str) -> None:
-    RDBStorage(url).engine.dispose()
+@contextmanager
+def plain_optuna(url: str) -> Iterator[RDBStorage]:
+    """What another tool opens the database with."""
+    storage = RDBStorage(url)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def test_an_old_database_of_optuna_is_refused(url: str) -> None:
+    with plain_optuna(url):
+        pass
     run(url, "UPDATE alembic_version SET version_num = 'v3.0.0.a'")
-    with pytest.raises(StorageError, match="holds an Optuna schema of another version"):
-        Store(url, create=True)
-    engine = sa.create_engine(url)
-    assert not [name for name in sa.inspect(engine).get_table_names() if name.startswith("hpo_")]
-    engine.dispose()
+    for _ in range(2):
+        with pytest.raises(StorageError, match="holds an Optuna schema of another version"):
+            Store(url, create=True)
+
+
+def test_optuna_makes_no_tables_of_ours_elsewhere(url: str) -> None:
+    """In a notebook that imports hpo and works with a database of its own."""
+    with plain_optuna(url) as storage:
+        assert not [name for name in sa.inspect(storage.engine).get_table_names() if name.startswith("hpo_")]
+
+
+@pytest.mark.parametrize("left", [0, 1, 5])
+def test_tables_half_made_by_a_killed_process_are_completed(store: Store, url: str, left: int) -> None:
+    names = ["hpo_finals", "hpo_workers", "hpo_epochs", "hpo_leases", "hpo_jobs", "hpo_studies"]
+    run(url, "DELETE FROM hpo_schema", *(f"DROP TABLE {name}" for name in names[: len(names) - left]))
+    with pytest.raises(StorageError, match="has no hpo tables: run `hpo storage init`, or `hpo launch`"):
+        Store(url)
+    again = Store(url, create=True)
+    parts.trial(again, again.studies.create("made-up", {}, **parts.facts()).study_id)
+    again.close()
 
 
 def test_a_study_of_another_tool_is_refused_and_untouched(url: str) -> None:
-    plain = optuna.create_study(study_name="theirs", storage=RDBStorage(url))
-    plain.enqueue_trial({"x": 1.0})
-    running = plain.ask()
-    running.suggest_float("x", 0, 2)
-    plain.enqueue_trial({"x": 2.0})
+    with plain_optuna(url) as storage:
+        theirs = optuna.create_study(study_name="theirs", storage=storage)
+        theirs.enqueue_trial({"x": 1.0})
+        running = theirs.ask()
+        running.suggest_float("x", 0, 2)
+        theirs.enqueue_trial({"x": 2.0})
+        refuse_theirs(url)
+        theirs.tell(running, 1.0)
+
+
+def refuse_theirs(url: str) -> None:
     store = Store(url, create=True)
     before = parts.contents(store)
     for call in (
@@ -161,9 +194,7 @@ def test_a_study_of_another_tool_is_refused_and_untouched(url: str) -> None:
     parts.trial(store, ours.study_id)
     store.studies.delete(ours.study_id)
     assert parts.contents(store) == before
-    plain.tell(running, 1.0)
     store.close()
-    plain._storage.remove_session()  # type: ignore[attr-defined]
 
 
 class _Impatient:
