@@ -11,7 +11,7 @@ import numpy as np
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
 from optuna.samplers import RandomSampler
-from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
+from optuna.storages._rdb import models
 from optuna.study import create_study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,8 +20,9 @@ from hpo.store import Store, tables
 from hpo.store.clock import utc_now
 from hpo.study import Study
 
-FINITE_VALUE = TrialValueModel.TrialValueType.FINITE
-FINITE_REPORT = TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+FINITE_VALUE = models.TrialValueModel.TrialValueType.FINITE
+FINITE_REPORT = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+OPTUNAS = models.BaseModel.metadata.tables
 #: Epochs at which ASHA of digits.yaml looks (3 and 9), and the end (12): a third is left after each.
 LENGTHS = (3, 9, 12)
 SCORES = ("macro_f1", "weighted_f1", "accuracy", "balanced_accuracy", *(f"f1.{digit}" for digit in range(10)))
@@ -37,23 +38,24 @@ def fabricate(store: Store, study_id: int, spec: Study, count: int) -> None:
     finals = _scores(points)
     lengths = np.asarray(LENGTHS)[np.digitize(finals, np.quantile(finals, [6 / 9, 8 / 9]))]
     with store.database.transaction() as connection:
-        _insert(connection, "trials", (_trial(study_id, n, int(lengths[n])) for n in range(count)))
+        _insert(connection, OPTUNAS["trials"], (_trial(study_id, n, int(lengths[n])) for n in range(count)))
         trial = tables.optuna_trials
         mine = sa.select(trial.c.trial_id).where(trial.c.study_id == study_id).order_by(trial.c.number)
         ids = list(connection.execute(mine).scalars())
         curves = [_curve(float(score), int(length)) for score, length in zip(finals, lengths, strict=True)]
-        _insert(connection, "trial_params", _params(ids, points))
-        _insert(connection, "trial_values", _values(ids, curves))
-        _insert(connection, "trial_intermediate_values", _reports(ids, curves))
-        _insert(connection, "trial_system_attributes", _rungs(ids, curves))
-        _insert(connection, "hpo_leases", (_lease(study_id, spec, *row) for row in zip(ids, points, curves, strict=True)))
+        _insert(connection, OPTUNAS["trial_params"], _params(ids, points))
+        _insert(connection, OPTUNAS["trial_values"], _values(ids, curves))
+        _insert(connection, OPTUNAS["trial_intermediate_values"], _reports(ids, curves))
+        _insert(connection, OPTUNAS["trial_system_attributes"], _rungs(ids, curves))
+        leases = (_lease(study_id, spec, *row) for row in zip(ids, points, curves, strict=True))
+        _insert(connection, tables.leases, leases)
         lease = tables.leases
         held = sa.select(lease.c.lease_id).where(lease.c.study_id == study_id).order_by(lease.c.trial_id)
-        _insert(connection, "hpo_epochs", _epochs(list(connection.execute(held).scalars()), curves))
+        _insert(connection, tables.epochs, _epochs(list(connection.execute(held).scalars()), curves))
 
 
-def _insert(connection: sa.Connection, table: str, rows: Iterator[dict[str, Any]]) -> None:
-    connection.execute(tables.metadata.tables[table].insert(), list(rows))
+def _insert(connection: sa.Connection, table: sa.Table, rows: Iterator[dict[str, Any]]) -> None:
+    connection.execute(table.insert(), list(rows))
 
 
 def _points(spec: Study, count: int) -> list[FrozenTrial]:

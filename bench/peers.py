@@ -10,8 +10,8 @@ space, first configurations, batch size, loss, AdamW, schedule and early stoppin
   Syne Tune    BOHB (its ASHA with a TPE-like model), LocalBackend, two workers, looked at every 0.1 s
 
 The time is that of the whole command, from the start of the process to its end. The tools sample and stop differently,
-so they train different numbers of epochs: both are printed. hpo and Optuna run several times with different seeds, in
-alternating order, the others once. The first run makes an environment for Ray Tune and Syne Tune outside the
+so they train different numbers of epochs: both are printed. hpo and Optuna run several times, in alternating order, each
+time with another seed (of folds and sampler), the others once. The first run makes an environment for Ray Tune and Syne Tune outside the
 repository, which borrows torch from this interpreter's.
 Must reach: at most 0.8x the wall time of the Optuna script; 4x as fast as Ray Tune, 3x as fast as Syne Tune.
 """
@@ -64,13 +64,13 @@ def main(words: list[str] | None = None) -> int:
         options.trials, options.repetitions = 6, 1
     python = environment(options.peers_venv) if len(options.skip) < 2 else ""
     with tempfile.TemporaryDirectory() as folder:
-        digits = _write_digits(Path(folder))
-        outcomes = _run_all(options, python, digits)
+        outcomes = _run_all(options, python, Path(folder))
     return conclude("peers", options, [_table(outcomes), _versions(python)], _goals(outcomes))
 
 
-def _run_all(options: argparse.Namespace, python: str, digits: Path) -> dict[str, list[Outcome]]:
+def _run_all(options: argparse.Namespace, python: str, folder: Path) -> dict[str, list[Outcome]]:
     """Every tool; the slow ones once."""
+    digits = [_write_digits(folder, seed) for seed in range(options.repetitions)]
     outcomes: dict[str, list[Outcome]] = {"hpo": [], "Optuna script": []}
 
     def hpo() -> float:
@@ -78,15 +78,15 @@ def _run_all(options: argparse.Namespace, python: str, digits: Path) -> dict[str
 
     def script() -> float:
         seed = len(outcomes["Optuna script"])
-        return _note(outcomes["Optuna script"], peer(sys.executable, "with_optuna", options.trials, seed, digits))
+        return _note(outcomes["Optuna script"], peer(sys.executable, "with_optuna", options.trials, seed, digits[seed]))
 
     alternate({"hpo": hpo, "Optuna script": script}, options.repetitions)
     others: dict[str, Callable[[], Outcome]] = {}
     if "ray" not in options.skip:
-        others["Ray Tune"] = lambda: peer(python, "with_ray", options.trials, 0, digits)
-        others["Ray Tune, reuse_actors"] = lambda: peer(python, "with_ray", options.trials, 0, digits, "--reuse-actors")
+        others["Ray Tune"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0])
+        others["Ray Tune, reuse_actors"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0], "--reuse-actors")
     if "syne-tune" not in options.skip:
-        others["Syne Tune"] = lambda: peer(python, "with_syne_tune", options.trials, 0, digits)
+        others["Syne Tune"] = lambda: peer(python, "with_syne_tune", options.trials, 0, digits[0])
     for name, run in others.items():
         outcomes[name] = [run()]
         print(f"  {name}: {outcomes[name][0].seconds:.4g}", file=sys.stderr, flush=True)
@@ -99,7 +99,7 @@ def _note(outcomes: list[Outcome], outcome: Outcome) -> float:
 
 
 def service(trials: int, seed: int) -> Outcome:
-    """`hpo launch` as a user runs it, on digits.yaml with another seed of the sampler."""
+    """`hpo launch` as a user runs it, on digits.yaml with this seed (of folds, weights, order and sampler)."""
     from hpo.store import Store
 
     with tempfile.TemporaryDirectory() as folder:
@@ -136,15 +136,17 @@ def _run(command: list[str], folder: Path, environ: dict[str, str]) -> tuple[flo
     return seconds, done.stdout
 
 
-def _write_digits(folder: Path) -> Path:
-    """The first fold of digits as the service trains it, for the other tools."""
-    from bench.tasks import digits
+def _write_digits(folder: Path, seed: int) -> Path:
+    """The first fold of digits as a study of this seed trains it, for the other tools."""
+    from bench.tasks import FOLDS, digits
 
     task = digits(folder)
-    parts = {"train": task.fold.train, "validation": task.fold.validation}
+    fold = task.objective.split(task.arrays, FOLDS, seed).folds[0]
+    parts = {"train": fold.train, "validation": fold.validation}
     arrays = {f"{part}_{name}": task.arrays[name][rows] for part, rows in parts.items() for name in task.arrays}
-    np.savez(folder / "digits.npz", **arrays)  # type: ignore[arg-type]
-    return folder / "digits.npz"
+    path = folder / f"digits-{seed}.npz"
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
 
 
 def environment(folder: Path) -> str:

@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from hpo.store import Lease, Store, Watch
+from hpo.store import DATABASE_ERRORS, Lease, Store, Watch
 
 #: Without a batch for this long a run counts as hung and its lease is no longer renewed.
 HUNG_SECONDS = 600.0
@@ -69,7 +67,7 @@ class Heart:
         while not self._end.wait(self._interval):
             try:
                 self._beat()
-            except SQLAlchemyError:
+            except DATABASE_ERRORS:
                 # Nobody could beat while the database was away: judge no one by that time.
                 self.watch.forget()
 

@@ -11,7 +11,7 @@ from hpo.final_model import save_model
 from hpo.objective import Epoch
 from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
-from hpo.store import MOST_LOSSES, Lease, Store
+from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
 from hpo.work import Log, Surroundings, advance
@@ -64,9 +64,9 @@ def run_job(lease: Lease, around: Surroundings) -> None:
         except Interrupted:
             around.store.leases.give_back(lease)
             raise
-        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
-            if type(error).__module__.startswith(("sqlalchemy", "optuna")):
-                raise
+        except (LeaseLost, *DATABASE_ERRORS):
+            raise
+        except Exception:  # whatever the objective's code raises ends its job, not the worker
             return _fail(lease, around, log, traceback.format_exc())
     around.files.remove_checkpoints(around.record.folder, lease.lease_id)
 

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from hpo.objective import DataError
 from hpo.recorder import Recorder
 from hpo.search import Search, SpaceExhausted
-from hpo.store import MOST_LOSSES, Lease
+from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost
 from hpo.training import FoldRun, Interrupted, NonFiniteLoss
 from hpo.work import Log, Surroundings, advance
 
@@ -57,9 +57,9 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         ending.failed("exhausted", "every point of the search space has been evaluated")
     except DataError as error:
         ending.failed("data_error", str(error))
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if type(error).__module__.startswith(("sqlalchemy", "optuna")):
-            raise  # the database's trouble is not the trial's fault
+    except (LeaseLost, *DATABASE_ERRORS):
+        raise
+    except Exception:  # whatever the objective's code raises ends its trial, not the worker
         ending.failed("code_error", traceback.format_exc())
 
 

@@ -101,9 +101,8 @@ def studies(as_json: bool, place: Place) -> None:
     store = place.store()
     rows = []
     for record in store.studies.all():
-        states = store.reading.states(record.study_id)
         best = store.reading.best_trial(record.study_id, record.direction)
-        done = states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
+        done = store.reading.ended(record.study_id)
         rows.append((record.name, record.objective, f"{done}/{record.trials}", record.metric, best and best.value))
     if as_json:
         keys = ("study", "objective", "trials", "metric", "best")

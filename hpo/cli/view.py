@@ -33,7 +33,7 @@ class LaunchView:
         self._first_open = 0
         self._jobs_done: set[int] = set()
         self._began = time.monotonic()
-        self._finished_before = self._finished(store.reading.states(record.study_id))
+        self._ended_before = store.reading.ended(record.study_id)
 
     def __enter__(self) -> LaunchView:
         self._catch_up(quiet=True)
@@ -127,8 +127,7 @@ class LaunchView:
 
     def _table(self) -> Group:
         study_id = self._record.study_id
-        states = self._store.reading.states(study_id)
-        done = self._finished(states)
+        done = self._store.reading.ended(study_id)
         bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self._eta(done)))
         bar.add_task(f"{escape(self._record.name)}", total=self._record.trials, completed=done)
         parts: list[Any] = [bar]
@@ -145,7 +144,7 @@ class LaunchView:
         return Group(*parts)
 
     def _eta(self, done: int) -> str:
-        new = done - self._finished_before
+        new = done - self._ended_before
         if new <= 0 or done >= self._record.trials:
             return ""
         seconds = (time.monotonic() - self._began) / new * (self._record.trials - done)
@@ -155,10 +154,6 @@ class LaunchView:
         from hpo.stored import as_launched
 
         return as_launched(self._record).folds.search
-
-    @staticmethod
-    def _finished(states: dict[str, int]) -> int:
-        return states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
 
     def _line(self, text: str) -> None:
         self._console.print(escape(text), highlight=False, soft_wrap=True)

@@ -68,6 +68,7 @@ class Slot:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
+    ended: int = 0  #: trials of the study that had ended at the last restart
     restart_at: float = 0.0
     finished: bool = False
     output: IO[bytes] | None = field(default=None, repr=False)
@@ -77,8 +78,6 @@ class LocalEngine:
     """Runs one worker per slot until all have finished.
 
     Args:
-        store: to give back at once what a dead process held.
-        study_id: whose workers they are.
         environ: of the children.
         say: prints a line.
     """
@@ -159,7 +158,9 @@ class LocalEngine:
         if code in (0, STOPPED):
             slot.finished = True
             return
-        slot.restarts += 1
+        ended = store.reading.ended(study_id)
+        slot.restarts = 1 if ended > slot.ended else slot.restarts + 1
+        slot.ended = ended
         if slot.restarts > MOST_RESTARTS:
             slot.finished = True
             self._say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from hpo.store.database import Database, LeaseLost, StorageError, Unknown, parse_url, redacted
+from hpo.store.database import DATABASE_ERRORS, Database, LeaseLost, StorageError, Unknown, parse_url, redacted
 from hpo.store.leases import MOST_LOSSES, Lease, Leases, Watch
 from hpo.store.promotions import Promotions
 from hpo.store.reading import Reading
 from hpo.store.studies import Studies
 from hpo.store.workers import Workers
 
-__all__ = ["MOST_LOSSES", "Lease", "LeaseLost", "StorageError", "Store", "Unknown", "Watch", "parse_url", "redacted"]
+__all__ = [
+    "DATABASE_ERRORS",
+    "MOST_LOSSES",
+    "Lease",
+    "LeaseLost",
+    "StorageError",
+    "Store",
+    "Unknown",
+    "Watch",
+    "parse_url",
+    "redacted",
+]
 
 
 class Store:

@@ -47,6 +47,10 @@ class StorageError(Exception):
     """The database cannot be used as it is; the message says why and what to do. Never holds a password."""
 
 
+#: What a database that is away, full or locked raises; never the fault of the trial that met it.
+DATABASE_ERRORS = (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
+
 class Unknown(LookupError):
     """No study of that name; the message names those there are."""
 
@@ -82,7 +86,7 @@ class Database(RDBStorage):
                     skip_compatibility_check=True,
                     skip_table_creation=True,
                 )
-        except (sa.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        except (*DATABASE_ERRORS, OSError) as error:
             cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
             raise StorageError(f"cannot use {redacted(url)}: {cause}") from None
         finally:

@@ -32,6 +32,11 @@ class Reading:
             found: dict[Any, int] = {row[0]: row[1] for row in connection.execute(query)}
         return {state.name: found.get(state, 0) for state in TrialState}
 
+    def ended(self, study_id: int) -> int:
+        """Trials that are over, however they ended."""
+        states = self.states(study_id)
+        return states["COMPLETE"] + states["PRUNED"] + states["FAIL"]
+
     def tickets(self, study_id: int) -> int:
         """Trials begun, whatever became of them."""
         lease = tables.leases

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from optuna.distributions import FloatDistribution
 
 from hpo.objective import LOOP_DEFAULTS, Epoch, Params
 from hpo.store import Lease, Store
@@ -52,6 +53,11 @@ def epoch(number: int, f1: float = 0.5, seconds: float = 2.0) -> Epoch:
         samples=64,
         peak_memory_mb=100.0,
     )
+
+
+def suggested(lease: Lease, lr: float = 1e-3) -> list[tuple[Any, ...]]:
+    """What a sampler has chosen for one parameter, as the storage is told."""
+    return [(lease.trial_id, "optimizer.lr", lr, FloatDistribution(1e-5, 1.0, log=True), None)]
 
 
 def contents(store: Store) -> Contents:

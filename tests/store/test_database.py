@@ -50,6 +50,14 @@ def run(url: str, *statements: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """Of a database of its own, of which little may be left."""
+    made = Store(url, create=True)
+    yield made
+    made.close()
+
+
 # ---- opening
 
 
