@@ -41,11 +41,12 @@ PER_EPOCH = 1.05
 PAUSE = {"sqlite": {1000: 60.0, 10_000: 150.0}, "postgresql": {1000: 100.0, 10_000: 200.0}}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Cost:
     """One run of the study, on one side."""
 
     worker_seconds: float  #: over all workers
+    training_seconds: float  #: of these, inside `FoldRun.epoch`
     total_seconds: float
     trials: int
     epochs: int
@@ -54,6 +55,11 @@ class Cost:
     def per_epoch(self) -> float:
         """Wall seconds per epoch of the two workers together."""
         return self.worker_seconds / WORKERS / self.epochs
+
+    @property
+    def training_per_epoch(self) -> float:
+        """The part of it inside `FoldRun.epoch`: more on one side means that something else used the cores."""
+        return self.training_seconds / WORKERS / self.epochs
 
 
 def main(words: list[str] | None = None) -> int:
@@ -100,10 +106,11 @@ def per_epoch(options: argparse.Namespace) -> tuple[str, list[Goal]]:
         times = ratio(found["hpo launch"], found["bare ask/tell"])
         for side, runs in costs.items():
             total = median(run.total_seconds for run in runs)
+            inside = 1e3 * median(run.training_per_epoch for run in runs)
             factor = times if side == "hpo launch" else 1.0
-            rows.append([kind, side, 1e3 * median(found[side]), factor, runs[0].trials, runs[0].epochs, total])
+            rows.append([kind, side, 1e3 * median(found[side]), inside, factor, runs[0].trials, runs[0].epochs, total])
         goals.append(Goal(what=f"{kind}, time per epoch against bare ask/tell", value=times, at_most=PER_EPOCH))
-    header = ["database", "side", "ms per epoch", "ratio", "trials", "epochs", "total s"]
+    header = ["database", "side", "ms per epoch", "of which training", "ratio", "trials", "epochs", "total s"]
     return table(header, rows), goals
 
 
@@ -167,7 +174,8 @@ def service(url: str, study: Path) -> Cost:
         assert trial.worker and trial.started and trial.finished
         spans[trial.worker].append((trial.started, trial.finished))
     epochs = sum(len(trial.epochs) for trial in trials)
-    return Cost(worker_seconds=_busy(spans), total_seconds=total, trials=len(trials), epochs=epochs)
+    training = sum(trial.seconds for trial in trials)
+    return Cost(_busy(spans), training, total, len(trials), epochs)
 
 
 def _busy(spans: dict[str, list[tuple[datetime, datetime]]]) -> float:
@@ -204,12 +212,12 @@ def bare(url: str, study: Path) -> Cost:
         str(number): [(told[n].datetime_start, told[n].datetime_complete) for n in numbers]
         for number, (numbers, _) in enumerate(reports)
     }
-    epochs = sum(trained for _, trained in reports)
-    return Cost(worker_seconds=_busy(spans), total_seconds=total, trials=trials, epochs=epochs)  # type: ignore[arg-type]
+    seconds = [second for _, epochs in reports for second in epochs]
+    return Cost(_busy(spans), sum(seconds), total, trials, len(seconds))  # type: ignore[arg-type]
 
 
 def _bare_worker(url: str, study: str, cache: str, tickets: Any, barrier: Any, results: Any) -> None:
-    """Ask, train, tell, until the tickets are used up; puts (trial numbers, epochs) into `results`."""
+    """Ask, train, tell, until the tickets are used up; puts (trial numbers, seconds of each epoch) into `results`."""
     import optuna
     import torch
 
@@ -226,7 +234,8 @@ def _bare_worker(url: str, study: str, cache: str, tickets: Any, barrier: Any, r
     feed = Feed(arrays, torch.device("cpu"))
     fold = objective.split(arrays, spec.folds.count, spec.seed).folds[spec.folds.search]
     asked = optuna.load_study(study_name="overhead", storage=url, sampler=spec.sampler(os.getpid()))
-    numbers, epochs = [], 0
+    numbers: list[int] = []
+    seconds: list[float] = []
     barrier.wait()
     while tickets.acquire(block=False):
         trial = asked.ask()
@@ -240,8 +249,8 @@ def _bare_worker(url: str, study: str, cache: str, tickets: Any, barrier: Any, r
         # Two processes may be given the same enqueued trial on SQLite: the second one's tell is dropped.
         asked.tell(trial, run.best.get(spec.metric.name), skip_if_finished=True)
         numbers.append(trial.number)
-        epochs += len(run.epochs)
-    results.put((numbers, epochs))
+        seconds += [epoch.seconds for epoch in run.epochs]
+    results.put((numbers, seconds))
 
 
 # -- between trials

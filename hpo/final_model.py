@@ -98,23 +98,34 @@ def load_model(path: str | Path, weights: str | Path | None = None, device: str 
         ModelError: not a model folder, the objective's file changed, or weights that do not fit.
     """
     folder = Path(path)
+    config = _read_config(folder)
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
         objective = resolve(config["objective"], config["objective_hash"])
-        model = FinalModel(objective, config, load_file(folder / "statistics.safetensors"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelError(f"{folder} is not a model folder: {Path(error.filename).name} is missing") from None
+        model = FinalModel(objective, config, _read_tensors(folder / "statistics.safetensors"))
     except LookupError as error:
         raise ModelError(f"{folder}: {error}") from None
     file = folder / "weights.safetensors" if weights is None else Path(weights)
     try:
-        model.network.load_state_dict(_state_dict(file))
-    except RuntimeError as error:
+        model.network.load_state_dict(_read_tensors(file))
+    except (RuntimeError, TypeError) as error:  # TypeError: not even a dict
         raise ModelError(f"{file} does not fit the network of {folder}: {error}") from None
     return model.to(device).eval()
 
 
-def _state_dict(file: Path) -> dict[str, torch.Tensor]:
+def _read_config(folder: Path) -> dict[str, Any]:
+    for name in ("config.yaml", "statistics.safetensors"):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is not a model folder: {name} is missing")
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder / 'config.yaml'} does not describe a model")
+    return config
+
+
+def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -123,7 +134,8 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise ModelError(f"{file}: no such file") from None
     except Exception as error:  # safetensors, zip and unpickling each have errors of their own
-        raise ModelError(f"{file} cannot be read as weights: {str(error).splitlines()[0]}") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"{file} cannot be read as weights: {reason}") from None
 
 
 def save_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -76,14 +77,17 @@ class Search:
             params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
         return params if self._store.leases.choose(lease, params, suggested) else None
 
-    def _unused(self) -> list[dict[str, Any]]:
+    def _unused(self) -> Iterator[dict[str, Any]]:
+        """The points of a finite space that the study has not had, one by one: a grid may have billions."""
         if self._spec.points() is None:
-            return []
+            return
         used = self._store.leases.used_params(self.optuna._study_id)
         names = list(self._spec.space)
         values = [_values(self._spec.space[name]) for name in names]
-        points = (dict(zip(names, combination, strict=True)) for combination in itertools.product(*values))
-        return [point for point in points if self._spec.params(point).key() not in used]
+        for combination in itertools.product(*values):
+            point = dict(zip(names, combination, strict=True))
+            if self._spec.params(point).key() not in used:
+                yield point
 
 
 def _values(distribution: Any) -> list[Any]:

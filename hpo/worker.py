@@ -48,6 +48,7 @@ class Worker:
         promote: whether to work on the promotion, too.
         checkpoint_every: seconds between checkpoints; 0 = every epoch.
         supervised: standard input is a pipe whose end means that the supervisor is gone.
+        say: tells whoever started the process about something out of the ordinary.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Worker:
         promote: bool,
         checkpoint_every: float,
         supervised: bool,
+        say: Callable[[str], None] = print,
     ) -> None:
         torch.set_num_threads(threads)
+        self._say = say
         self._store, self._record, self._promote, self._supervised = store, record, promote, supervised
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         objective = resolve(record.objective, record.objective_hash)
@@ -123,7 +126,7 @@ class Worker:
         except Interrupted:
             pass  # given back; the loop looks at why
         except LeaseLost as error:
-            print(f"{self.name}: {error}; going on with other work", flush=True)
+            self._say(f"{self.name}: {error}; going on with other work")
         finally:
             self._heart.hold(None)
 

@@ -208,7 +208,9 @@ def test_gathered_batches_equal_resident_ones(tmp_path: Path, parts: int) -> Non
     for one, other, part in zip(resident, gathered, rows, strict=True):
         assert list(one) == list(other) == list(arrays)
         for name, values in one.items():
-            torch.testing.assert_close(values, torch.from_numpy(arrays[name][part.numpy()]), rtol=0, atol=0, equal_nan=True)
+            torch.testing.assert_close(
+                values, torch.from_numpy(arrays[name][part.numpy()]), rtol=0, atol=0, equal_nan=True
+            )
             torch.testing.assert_close(values, other[name], rtol=0, atol=0, equal_nan=True)
 
 

@@ -124,5 +124,7 @@ def test_a_file_that_fails_says_why_and_can_be_mended(own: Path, content: str, m
 
 
 def test_listing_the_objectives_imports_no_torch() -> None:
-    code = "import sys; from hpo.resolve import built_in; assert 'digits' in built_in(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from hpo.resolve import built_in; assert 'digits' in built_in(); sys.exit('torch' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

@@ -155,11 +155,15 @@ DEFAULTS = {name.removeprefix("stopping."): v for name, v in LOOP_DEFAULTS.items
         pytest.param([1, 1, 1, 1], {"patience": 2, "min_epochs": 1}, 3, id="flat"),
         pytest.param([1, 2, 3, 4], {"patience": 1, "min_epochs": 1}, 2, id="worse at once"),
         pytest.param([3, 2, 1, 0], {"patience": 1, "min_epochs": 1}, None, id="always better"),
-        pytest.param([3, 4, 2, 4, 4, 1], {"patience": 2, "min_epochs": 1}, 5, id="a better epoch starts the count anew"),
+        pytest.param(
+            [3, 4, 2, 4, 4, 1], {"patience": 2, "min_epochs": 1}, 5, id="a better epoch starts the count anew"
+        ),
         pytest.param([9, 9, 9, 9, 9], {"patience": 0, "min_epochs": 1}, None, id="patience 0 is off"),
         pytest.param([1, 2, 2, 2, 2, 2], {"patience": 2, "min_epochs": 3}, 5, id="waits from min_epochs on"),
         pytest.param([1, 2, 2, 2], {"patience": 1, "min_epochs": 3}, 4, id="not at min_epochs itself"),
-        pytest.param([5, 4.97, 4.95, 4.92], {"patience": 3, "min_delta": 0.1, "min_epochs": 1}, 4, id="too little gained"),
+        pytest.param(
+            [5, 4.97, 4.95, 4.92], {"patience": 3, "min_delta": 0.1, "min_epochs": 1}, 4, id="too little gained"
+        ),
         pytest.param(
             [5, 4.95, 4.85, 4.8, 4.7], {"patience": 2, "min_delta": 0.1, "min_epochs": 1}, None, id="small steps add up"
         ),

@@ -400,7 +400,9 @@ def test_a_loss_that_is_not_finite_is_named(
     arrays: Arrays, call: int, term: str, epoch: int, step: int, value: float
 ) -> None:
     run = toy_run(arrays, Poisoned(call, term, value))
-    with pytest.raises(NonFiniteLoss, match=f"loss term '{term}' is not finite at epoch {epoch}, step {step}") as caught:
+    with pytest.raises(
+        NonFiniteLoss, match=f"loss term '{term}' is not finite at epoch {epoch}, step {step}"
+    ) as caught:
         train(run)
     assert (caught.value.term, caught.value.epoch, caught.value.step) == (term, epoch, step)
     assert len(run.epochs) == epoch - 1

@@ -111,6 +111,7 @@ def _prepare(
     words += ["--data", str(data)] if data else []
     words += ["--trials", str(trials)] if trials else []
     process = subprocess.Popen(words, env=environ, start_new_session=True)
+    click.echo(f"reading {path}, preparing its data, starting workers ...")
     while process.poll() is None:
         if interrupts:
             process.kill()  # what it builds appears complete or not at all
@@ -235,6 +236,7 @@ def worker(
             promote=not no_promote,
             checkpoint_every=checkpoint_every,
             supervised=supervised,
+            say=click.echo,
         )
     except LookupError as error:
         raise Mistake(str(error)) from None

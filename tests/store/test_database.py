@@ -80,7 +80,9 @@ def test_sqlite_has_a_log_ahead_and_keeps_foreign_keys(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'deep' / 'hpo.db'}", create=True)
     for _ in range(2):  # of every connection, not of the first alone
         with store.database.engine.connect() as connection:
-            pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys")}
+            pragmas = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "foreign_keys")
+            }
         assert pragmas == {"journal_mode": "wal", "foreign_keys": 1}
         store.close()
     assert (tmp_path / "deep").stat().st_mode & 0o077 == 0
@@ -107,7 +109,9 @@ def test_a_missing_database_is_not_made_by_looking(url: str, tmp_path: Path) -> 
 
 
 def test_a_folder_is_no_database(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=rf"{tmp_path} is a folder: name a file, e\.g\. sqlite:///{tmp_path}/hpo\.db"):
+    with pytest.raises(
+        StorageError, match=rf"{tmp_path} is a folder: name a file, e\.g\. sqlite:///{tmp_path}/hpo\.db"
+    ):
         Store(f"sqlite:///{tmp_path}", create=True)
 
 
@@ -135,7 +139,9 @@ def test_a_schema_of_another_version_is_refused(store: Store, study: StudyRecord
 def test_an_optuna_schema_of_another_version_is_refused(store: Store, study: StudyRecord, url: str) -> None:
     run(url, "UPDATE alembic_version SET version_num = 'v3.0.0.a'")
     before = parts.contents(store)
-    with pytest.raises(StorageError, match="holds an Optuna schema of another version; back it up and run `optuna stor"):
+    with pytest.raises(
+        StorageError, match="holds an Optuna schema of another version; back it up and run `optuna stor"
+    ):
         Store(url)
     assert parts.contents(store) == before
 
@@ -193,7 +199,9 @@ def refuse_theirs(url: str) -> None:
         lambda: store.studies.get("theirs"),
         lambda: store.studies.create("theirs", {"before": {"x": 1}}, **parts.facts()),
     ):
-        with pytest.raises(StorageError, match="study 'theirs' in this database was made by another tool; hpo leaves it"):
+        with pytest.raises(
+            StorageError, match="study 'theirs' in this database was made by another tool; hpo leaves it"
+        ):
             call()
     assert store.studies.all() == []
     assert parts.contents(store) == before
@@ -243,7 +251,9 @@ def test_a_transaction_holds_optuna_s_writes_and_ours_or_none(store: Store, stud
     }
 
 
-def test_what_was_written_is_seen_within_the_transaction_and_only_there(store: Store, study: StudyRecord, url: str) -> None:
+def test_what_was_written_is_seen_within_the_transaction_and_only_there(
+    store: Store, study: StudyRecord, url: str
+) -> None:
     other = Store(url)
     with store.database.transaction():
         store.studies.request_stop(study.study_id, "now")
@@ -281,7 +291,10 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store, study: StudyRecord, u
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("hpo.db", r"the storage URL cannot be read: use sqlite:///runs/hpo\.db or postgresql://user:password@host/name"),
+        (
+            "hpo.db",
+            r"the storage URL cannot be read: use sqlite:///runs/hpo\.db or postgresql://user:password@host/name",
+        ),
         ("", "the storage URL cannot be read"),
         ("mysql://u:p@host/db", r"mysql is not supported: use sqlite:/// or postgresql://"),
         ("sqlite://", r"sqlite:// needs a file: sqlite:///runs/hpo\.db"),
@@ -333,7 +346,13 @@ def test_a_password_works_and_is_never_shown(url: str) -> None:
     secret = sa.make_url(url).set(password=SECRET).render_as_string(hide_password=False)
     assert QUOTED.lower() in secret.lower()
     store = Store(secret, create=True)
-    for shown in (repr(store), repr(store.database), str(store.database.engine.url), repr(store.database.engine), repr(vars(store))):
+    for shown in (
+        repr(store),
+        repr(store.database),
+        str(store.database.engine.url),
+        repr(store.database.engine),
+        repr(vars(store)),
+    ):
         assert "ecret" not in shown
     run(url, "UPDATE hpo_schema SET version = 99")
     nowhere = sa.make_url(secret).set(database="nowhere").render_as_string(hide_password=False)

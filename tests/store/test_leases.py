@@ -96,7 +96,9 @@ def test_a_new_lease_says_what_to_do(store: Store, study: StudyRecord) -> None:
 # ---- taking over
 
 
-def test_a_returned_lease_is_taken_by_one_of_eight(store: Store, study: StudyRecord, database: str, race: Racers) -> None:
+def test_a_returned_lease_is_taken_by_one_of_eight(
+    store: Store, study: StudyRecord, database: str, race: Racers
+) -> None:
     leases = [trial(store, study.study_id) for _ in range(5)]
     for lease in leases:
         store.leases.give_back(lease)
@@ -135,7 +137,9 @@ def test_a_takeover_goes_on_with_the_same_trial(store: Store, study: StudyRecord
         pytest.param(lambda leases, lease: None, True, id="nothing"),
         pytest.param(lambda leases, lease: leases.renew(lease), False, id="a beat"),
         pytest.param(lambda leases, lease: leases.finish_trial(lease, lambda: None, value=None), False, id="the end"),
-        pytest.param(lambda leases, lease: leases.take_over(lease.study_id, "x", Watch(AT_ONCE)), False, id="a takeover"),
+        pytest.param(
+            lambda leases, lease: leases.take_over(lease.study_id, "x", Watch(AT_ONCE)), False, id="a takeover"
+        ),
     ],
 )
 def test_what_happens_between_look_and_takeover_decides(
@@ -472,7 +476,9 @@ def test_the_best_trial_is_the_first_with_the_best_value(store: Store, direction
         number = lease.number or 0
         store.leases.finish_trial(lease, lambda n=number, v=value: theirs(store).tell(n, v) and None, value=value)  # type: ignore[misc]
     pruned = trial(store, record.study_id)
-    store.leases.finish_trial(pruned, lambda: theirs(store).tell(5, state=TrialState.PRUNED) and None, value=2 * (best == 1) - 1.0)
+    store.leases.finish_trial(
+        pruned, lambda: theirs(store).tell(5, state=TrialState.PRUNED) and None, value=2 * (best == 1) - 1.0
+    )
     found = store.reading.best_trial(record.study_id, direction)
     assert found is not None
     assert found.number == best
@@ -481,7 +487,9 @@ def test_the_best_trial_is_the_first_with_the_best_value(store: Store, direction
 # ---- jobs
 
 
-def test_every_job_is_claimed_once_by_eight_workers(store: Store, study: StudyRecord, database: str, race: Racers) -> None:
+def test_every_job_is_claimed_once_by_eight_workers(
+    store: Store, study: StudyRecord, database: str, race: Racers
+) -> None:
     for number in range(2):
         lease = trial(store, study.study_id)
         store.leases.choose(lease, params(0.1 * (number + 1)), [])

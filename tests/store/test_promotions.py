@@ -11,7 +11,9 @@ from tests.store.racers import RACERS, Racers, plan
 
 
 @pytest.mark.parametrize("rivals", [False, True])
-def test_eight_planners_make_one_plan(store: Store, study: StudyRecord, database: str, race: Racers, rivals: bool) -> None:
+def test_eight_planners_make_one_plan(
+    store: Store, study: StudyRecord, database: str, race: Racers, rivals: bool
+) -> None:
     """Also when each believes in another candidate: the first plan stands, with its jobs and no others."""
     found = set(race(plan, database, study.study_id, rivals))
     assert len(found) == 1

@@ -22,7 +22,13 @@ Look = tuple[float, list[tuple[int, int, int]] | str, list[int]]
         pytest.param([(0, [(1, 1, 5)], []), (29, [(1, 2, 0)], []), (59, [(1, 2, 0)], [1])], id="and is then silent"),
         pytest.param([(0, [(1, 1, 9)], []), (29, [(1, 1, 3)], []), (58, [(1, 1, 3)], [])], id="a smaller beat, too"),
         pytest.param(
-            [(0, [(1, 1, 0)], []), (20, FORGET, []), (40, [(1, 1, 0)], []), (69, [(1, 1, 0)], []), (70, [(1, 1, 0)], [1])],
+            [
+                (0, [(1, 1, 0)], []),
+                (20, FORGET, []),
+                (40, [(1, 1, 0)], []),
+                (69, [(1, 1, 0)], []),
+                (70, [(1, 1, 0)], [1]),
+            ],
             id="forget starts anew",
         ),
         pytest.param(

@@ -1,0 +1,322 @@
+"""The final model: what was trained is what is loaded, and whatever is wrong with a folder is said in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import hpo
+from hpo.arrays import Feed
+from hpo.final_model import ModelError, load_model, save_model
+from hpo.records import FinalRecord
+from hpo.store import Lease
+from hpo.training import FoldRun
+from tests.toy import CPU, Launched, Toy, launch
+
+REPOSITORY = Path(__file__).parents[1]
+FILES = ["README.md", "config.yaml", "metrics.json", "statistics.safetensors", "weights.safetensors"]
+
+
+#: A job as the store gives it out.
+REFIT = Lease(
+    **{
+        "lease_id": 1,
+        "token": 1,
+        "study_id": 1,
+        "fold": -1,
+        "attempt": 1,
+        "losses": 0,
+        "trial_id": None,
+        "number": None,
+    },
+    **{"job_id": 1, "candidate": 0, "seed": 0, "configuration": None, "params": None, "end": None},
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Launched, FoldRun, Path]:
+    """A study, a refit of two epochs, and the folder of its model."""
+    root = tmp_path_factory.mktemp("trained")
+    launched = launch(f"sqlite:///{root / 'hpo.db'}", root)
+    run = launched.around.run(REFIT, launched.spec.params({"optimizer.lr": 0.02}), epochs=2)
+    while not run.finished:
+        run.epoch()
+    path = save_model(run, launched.around, REFIT, final_record(), {"accuracy": 0.7, "loss": 1.5})
+    launched.store.close()
+    return launched, run, path
+
+
+def final_record() -> FinalRecord:
+    scores, spread = {"accuracy": 0.6, "mae": 0.5}, {"accuracy": 0.05, "mae": 0.1}
+    return FinalRecord(
+        status="running",
+        path=None,
+        candidate=0,
+        scores=scores,
+        spread=spread,
+        baseline_scores={"accuracy": 0.4},
+        baseline_spread={"accuracy": 0.02},
+        test_scores={},
+        end_text=None,
+    )
+
+
+@pytest.fixture
+def folder(trained: tuple[Launched, FoldRun, Path], tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    return Path(shutil.copytree(trained[2], tmp_path / "model"))
+
+
+def outputs(network: torch.nn.Module, run: FoldRun) -> dict[str, torch.Tensor]:
+    network.eval()
+    with torch.inference_mode():
+        found: dict[str, torch.Tensor] = network(Feed(run.arrays, CPU).take(torch.arange(len(run.arrays))))
+    return found
+
+
+# ---- what is loaded
+
+
+def test_a_loaded_model_is_the_trained_one(trained: tuple[Launched, FoldRun, Path], folder: Path) -> None:
+    _, run, _ = trained
+    model = load_model(folder)
+    assert not model.training
+    expected = outputs(run.model, run)
+    for name, value in outputs(model, run).items():
+        assert torch.equal(value, expected[name])
+    assert model.params == run.params
+    assert isinstance(model.objective, Toy)
+    assert model.info["classes"] == ["often", "seldom", "rare"]
+
+
+def test_it_scores_as_it_did_in_training(trained: tuple[Launched, FoldRun, Path], folder: Path, tmp_path: Path) -> None:
+    _, run, _ = trained
+    model = load_model(str(folder))
+    arrays = model.arrays(None, tmp_path / "cache")
+    assert arrays.fingerprint == run.arrays.fingerprint
+    assert model.evaluate(arrays) == pytest.approx(run.evaluate(np.arange(len(arrays))))
+
+
+def test_it_predicts_one_entry_per_row(trained: tuple[Launched, FoldRun, Path], folder: Path) -> None:
+    _, run, _ = trained
+    columns = load_model(folder).predict(run.arrays)
+    expected = outputs(run.model, run)
+    assert {name: len(column) for name, column in columns.items()} == {"prediction": 120, "number": 120}
+    np.testing.assert_allclose(columns["number"], expected["number"], rtol=1e-5)
+    np.testing.assert_array_equal(
+        columns["prediction"], np.array(["often", "seldom", "rare"])[expected["logits"].argmax(1)]
+    )
+
+
+def test_new_data_are_prepared_as_for_training(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("37")
+    model = load_model(folder)
+    assert len(model.predict(model.arrays(tmp_path / "rows.txt", tmp_path / "cache"))["number"]) == 37
+
+
+def test_the_package_offers_it_without_importing_torch(folder: Path) -> None:
+    code = "import sys, hpo; assert 'torch' not in sys.modules; print(type(hpo.load_model(sys.argv[1])).__name__)"
+    command = [sys.executable, "-c", code, str(folder)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout == "FinalModel\n"
+    assert hpo.load_model is load_model
+    with pytest.raises(AttributeError, match="module 'hpo' has no attribute 'lode_model'"):
+        hpo.lode_model  # noqa: B018
+
+
+# ---- the folder
+
+
+def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Path], folder: Path) -> None:
+    launched, run, path = trained
+    assert sorted(os.listdir(path)) == FILES
+    assert path == launched.files.model(launched.record.folder, 0)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["params"] == run.params.flat()
+    assert (config["study"], config["trial"], config["epochs"]) == ("toy", 0, 2)
+    assert (config["training_rows"], config["test_rows"]) == (100, 20)
+    assert config["fingerprint"] == launched.record.fingerprint
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == {
+        "folds": {"mean": {"accuracy": 0.6, "mae": 0.5}, "sd": {"accuracy": 0.05, "mae": 0.1}},
+        "baseline": {"mean": {"accuracy": 0.4}, "sd": {"accuracy": 0.02}},
+        "test": {"accuracy": 0.7, "loss": 1.5},
+    }
+    card = (folder / "README.md").read_text()
+    assert "SYNTHETIC" in card
+    assert "| accuracy | 0.6 ± 0.05 | 0.4 | 0.7 |" in card
+    assert "| mae | 0.5 ± 0.1 |  |  |" in card
+    assert "| `optimizer.lr` | 0.02 |" in card
+
+
+def test_a_model_is_never_overwritten(trained: tuple[Launched, FoldRun, Path]) -> None:
+    """A worker that died between the folder and the database: whoever goes on finds the folder whole."""
+    launched, run, path = trained
+    before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()}
+    again = save_model(run, launched.around, REFIT, final_record(), {"accuracy": 0.0})
+    assert again == path
+    assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in path.iterdir()} == before
+
+
+def test_a_model_appears_whole_or_not_at_all(
+    trained: tuple[Launched, FoldRun, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched, run, _ = trained
+    around = replace(launched.around, files=type(launched.files)(tmp_path))
+    path = around.files.model(launched.record.folder, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", _fail)
+        with pytest.raises(OSError, match="killed here"):
+            save_model(run, around, REFIT, final_record(), {})
+    assert not path.exists()
+    assert save_model(run, around, REFIT, final_record(), {}) == path
+    assert sorted(os.listdir(path)) == FILES
+    assert [other.name for other in path.parent.iterdir()] == [path.name]
+
+
+def _fail(*_: Any) -> None:
+    raise OSError("killed here")
+
+
+# ---- other weights
+
+
+@pytest.fixture
+def foreign(trained: tuple[Launched, FoldRun, Path]) -> torch.nn.Module:
+    """The same network with weights from elsewhere."""
+    _, run, _ = trained
+    torch.manual_seed(8)
+    return run.objective.model(run.params, run.statistics)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".safetensors"])
+def test_other_weights_for_the_same_network(
+    trained: tuple[Launched, FoldRun, Path], folder: Path, foreign: torch.nn.Module, suffix: str
+) -> None:
+    file = folder.parent / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(foreign.state_dict(), file)
+    else:
+        torch.save(foreign.state_dict(), file)
+    found = outputs(load_model(folder, file), trained[1])
+    for name, value in outputs(foreign, trained[1]).items():
+        assert torch.equal(found[name], value)
+
+
+class Evil:
+    """Pickled, it makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self._folder),)
+
+
+def test_code_in_a_weights_file_does_not_run(folder: Path, foreign: torch.nn.Module, tmp_path: Path) -> None:
+    state: dict[str, Any] = {**foreign.state_dict(), "extra": Evil(tmp_path / "owned")}
+    torch.save(state, tmp_path / "evil.pt")
+    with pytest.raises(ModelError, match=r"evil\.pt cannot be read as weights: .*[Ww]eights.only"):
+        load_model(folder, tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lambda state: {"net": state, "epoch": 3}, r"weights\.pt does not fit the network of .*Missing key"),
+        (lambda state: {**state, "more": torch.zeros(1)}, r"does not fit the network of .*Unexpected key.*more"),
+        (lambda state: {k: torch.cat([v, v]) if v.dim() else v for k, v in state.items()}, "size mismatch"),
+        (lambda state: list(state.values()), r"weights\.pt .*(cannot be read as weights|does not fit)"),
+        (lambda state: torch.zeros(3), r"weights\.pt .*(cannot be read as weights|does not fit)"),
+        (lambda state: {}, "does not fit the network"),
+    ],
+    ids=["nested", "one too many", "other shapes", "a list", "a tensor", "empty"],
+)
+def test_weights_that_do_not_fit(
+    folder: Path, foreign: torch.nn.Module, content: Callable[[Any], Any], message: str
+) -> None:
+    file = folder / "weights.pt"
+    torch.save(content(foreign.state_dict()), file)
+    with pytest.raises(ModelError, match=f"(?s){message}"):
+        load_model(folder, file)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"not weights" * 50])
+def test_a_file_that_holds_no_weights(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"{re.escape(name)} cannot be read as weights: ."):
+        load_model(folder, folder / name)
+
+
+# ---- folders that are none
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "statistics.safetensors"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=re.escape(f"{folder} is not a model folder: {name} is missing")):
+        load_model(folder)
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=re.escape(f"{folder / 'weights.safetensors'}: no such file")):
+        load_model(folder)
+    with pytest.raises(ModelError, match=re.escape(f"{folder / 'other.pt'}: no such file")):
+        load_model(folder, folder / "other.pt")
+
+
+def test_what_is_no_folder_is_named(folder: Path) -> None:
+    for path in (folder / "nowhere", folder / "config.yaml"):
+        with pytest.raises(ModelError, match=re.escape(f"{path} is not a model folder: config.yaml is missing")):
+            load_model(path)
+
+
+def changed(folder: Path, **changes: Any) -> None:
+    config = yaml.safe_load((folder / "config.yaml").read_text()) | changes
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "config.yaml").write_text("a: [1"), r"config\.yaml"),
+        (lambda folder: (folder / "config.yaml").write_text(""), r"config\.yaml"),
+        (lambda folder: (folder / "config.yaml").write_text("study: toy"), "objective"),
+        (lambda folder: (folder / "config.yaml").write_text("!!python/object/apply:os.system ['x']"), r"config\.yaml"),
+        (lambda folder: (folder / "config.yaml").write_bytes(b"\xff\xfe"), r"config\.yaml"),
+        (lambda folder: changed(folder, objective="nothing"), "no objective 'nothing': built in are digits"),
+        (lambda folder: changed(folder, objective="/gone/own.py:Mine"), r"/gone/own\.py: no such file"),
+        (lambda folder: changed(folder, params={"optimizer.lr": 1}), "width"),
+        (lambda folder: changed(folder, params={"nonsense": 1}), "'nonsense' is not GROUP.KEY"),
+        (lambda folder: (folder / "statistics.safetensors").write_bytes(b"x" * 30), r"statistics\.safetensors"),
+    ],
+)
+def test_a_damaged_folder_is_said_to_be_one(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(folder)
+    with pytest.raises(ModelError, match=f"{re.escape(str(folder))}.*{message}"):
+        load_model(folder)
+
+
+def test_a_changed_objective_is_refused(folder: Path, tmp_path: Path) -> None:
+    """A model is only as good as the code that prepares its data."""
+    own = tmp_path / "own.py"
+    own.write_text("from tests.toy import Toy\nclass Mine(Toy): pass\n")
+    changed(folder, objective=f"{own}:Mine", objective_hash="0" * 64)
+    with pytest.raises(ModelError, match=rf"{own} has changed since the study was launched"):
+        load_model(folder)
