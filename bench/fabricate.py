@@ -110,7 +110,8 @@ def _rungs(ids: list[int], curves: list[list[float]]) -> Iterator[dict[str, Any]
     for trial_id, curve in zip(ids, curves, strict=True):
         for rung, epoch in enumerate(LENGTHS[:2]):
             if len(curve) >= epoch:
-                yield {"trial_id": trial_id, "key": f"completed_rung_{rung}", "value_json": json.dumps(curve[epoch - 1])}
+                value = json.dumps(curve[epoch - 1])
+                yield {"trial_id": trial_id, "key": f"completed_rung_{rung}", "value_json": value}
 
 
 def _lease(study_id: int, spec: Study, trial_id: int, point: FrozenTrial, curve: list[float]) -> dict[str, Any]:

@@ -130,9 +130,7 @@ def _endless(task: tasks.Task, feed: Feed) -> Callable[[], float]:
 
 
 def _run(task: tasks.Task, feed: Feed) -> FoldRun:
-    return FoldRun(
-        task.objective, task.arrays, feed, task.fold, task.params, task.metric, epochs=task.epochs, seed=0
-    )
+    return FoldRun(task.objective, task.arrays, feed, task.fold, task.params, task.metric, epochs=task.epochs, seed=0)
 
 
 def _task(name: str, cache: Path, data: Path | None) -> tasks.Task:

@@ -43,7 +43,15 @@ def fold_run(task: Task, epochs: int) -> Iterator[float]:
     """The service's loop."""
     feed = Feed(task.arrays, torch.device("cpu"))
     run = FoldRun(
-        task.objective, task.arrays, feed, task.fold, task.params, task.metric, epochs=epochs, seed=0, stop=lambda: False
+        task.objective,
+        task.arrays,
+        feed,
+        task.fold,
+        task.params,
+        task.metric,
+        epochs=epochs,
+        seed=0,
+        stop=lambda: False,
     )
     while not run.finished:
         yield run.epoch().validation[task.metric.name]
@@ -87,7 +95,9 @@ def data_loader(task: Task, epochs: int) -> Iterator[float]:
 class _Samples(Dataset[Batch]):
     """Samples as dictionaries of tensors."""
 
-    def __init__(self, task: Task, rows: list[int], transform: Callable[[Batch], Batch] = lambda sample: sample) -> None:
+    def __init__(
+        self, task: Task, rows: list[int], transform: Callable[[Batch], Batch] = lambda sample: sample
+    ) -> None:
         self._tensors = {name: torch.from_numpy(task.arrays[name]) for name in task.arrays}
         self._rows, self._transform = rows, transform
 
@@ -209,7 +219,9 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="recordings for abr; synthetic ones without")
     parser.add_argument("--epochs", type=int, default=10, help="measured per training and side (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=7, help="of each side (%(default)s)")
-    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, not of the clock: on a busy machine")
+    parser.add_argument(
+        "--cpu-seconds", action="store_true", help="of the process, not of the clock: on a busy machine"
+    )
     options = parser.parse_args(words)
     epochs, repetitions = (1, 1) if options.quick else (options.epochs, options.repetitions)
     clock = time.process_time if options.cpu_seconds else time.perf_counter

@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import median
@@ -240,9 +240,7 @@ def _bare_worker(url: str, study: str, cache: str, tickets: Any, barrier: Any, r
     while tickets.acquire(block=False):
         trial = asked.ask()
         params = spec.suggest(trial)
-        run = FoldRun(
-            objective, arrays, feed, fold, params, spec.metric, epochs=spec.budget.epochs, seed=spec.seed
-        )
+        run = FoldRun(objective, arrays, feed, fold, params, spec.metric, epochs=spec.budget.epochs, seed=spec.seed)
         while not run.finished:
             run.epoch()
         assert run.best is not None

@@ -57,7 +57,9 @@ def main(words: list[str] | None = None) -> int:
     parser = arguments("peers", __doc__)
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--repetitions", type=int, default=3, help="of hpo and Optuna (%(default)s)")
-    parser.add_argument("--peers-venv", type=Path, default=DEFAULT_VENV, help="environment to use or make (%(default)s)")
+    parser.add_argument(
+        "--peers-venv", type=Path, default=DEFAULT_VENV, help="environment to use or make (%(default)s)"
+    )
     parser.add_argument("--skip", nargs="*", default=[], choices=("ray", "syne-tune"))
     options = parser.parse_args(words)
     if options.quick:
@@ -84,7 +86,9 @@ def _run_all(options: argparse.Namespace, python: str, folder: Path) -> dict[str
     others: dict[str, Callable[[], Outcome]] = {}
     if "ray" not in options.skip:
         others["Ray Tune"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0])
-        others["Ray Tune, reuse_actors"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0], "--reuse-actors")
+        others["Ray Tune, reuse_actors"] = lambda: peer(
+            python, "with_ray", options.trials, 0, digits[0], "--reuse-actors"
+        )
     if "syne-tune" not in options.skip:
         others["Syne Tune"] = lambda: peer(python, "with_syne_tune", options.trials, 0, digits[0])
     for name, run in others.items():
@@ -158,7 +162,10 @@ def environment(folder: Path) -> str:
     print(f"making {folder} for {' and '.join(PEERS)}", file=sys.stderr, flush=True)
     venv.create(folder, with_pip=True, clear=True)
     ours = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], capture_output=True, text=True, check=True
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     # Five gigabytes of torch are not installed twice: what we lack is found in the interpreter's that runs this.
     (Path(ours.stdout.strip()) / "borrowed.pth").write_text(get_path("purelib") + "\n")

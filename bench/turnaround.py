@@ -117,6 +117,7 @@ def measure(url: str, files: RunFiles, trials: int, gaps: int, profile: bool) ->
         resolve,
         device="cpu",
         threads=1,
+        search=True,
         promote=False,
         checkpoint_every=10.0,
         supervised=False,

@@ -110,7 +110,9 @@ def _fits(nbytes: int, device: torch.device) -> bool:
     return nbytes < RESIDENT_SHARE * free
 
 
-def open_arrays(objective: Objective, source: Path | None, values: Mapping[str, Any], cache: Path) -> Arrays:
+def open_arrays(
+    objective: Objective, source: Path | None, values: Mapping[str, Any], cache: Path, fingerprint: str | None = None
+) -> Arrays:
     """The prepared data of `source`, built now if no worker has built them before.
 
     Args:
@@ -118,13 +120,20 @@ def open_arrays(objective: Objective, source: Path | None, values: Mapping[str, 
         source: folder or file with the raw data; None for the objective's own (synthetic or bundled) data.
         values: flat parameters, of which `prepare` gets those of the group `data` that it names in `prepare_keys`.
         cache: folder of all prepared data sets.
+        fingerprint: of the data a study was launched with, which are opened without a look at the raw ones.
 
     Raises:
-        DataError: when the source is missing or `prepare` refuses it.
+        DataError: when the source is missing, `prepare` refuses it, or it no longer has that fingerprint.
     """
+    prepared = cache / f"{objective.name}-{(fingerprint or '')[:16]}"
+    if fingerprint is not None and prepared.exists():
+        return Arrays(prepared)
     options = {key: values[f"data.{key}"] for key in objective.prepare_keys}
     key = {"objective": objective.name, "version": objective.version, "options": options}
-    fingerprint = _fingerprint(source, key)
+    found = _fingerprint(source, key, cache.parent)
+    if fingerprint not in (None, found):
+        raise DataError(f"{source}: the content of the files has changed since the study was launched")
+    fingerprint = found
     path = cache / f"{objective.name}-{fingerprint[:16]}"
     if not path.exists():
         make_folder(cache)
@@ -152,16 +161,25 @@ def _build(objective: Objective, source: Path | None, options: Mapping[str, Any]
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _fingerprint(source: Path | None, key: Mapping[str, Any]) -> str:
-    """SHA-256 over every file's name and content, and over what `prepare` was asked to do."""
+def _fingerprint(source: Path | None, key: Mapping[str, Any], runs: Path) -> str:
+    """SHA-256 over every file's name and content, and over what `prepare` was asked to do.
+
+    Hidden files and the folder of the runs, which a source such as `.` may hold, are not data.
+    """
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     if source is None:
         return digest.hexdigest()
     if not source.exists():
         raise DataError(f"{source}: no such file or folder")
-    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    source, runs = source.absolute(), runs.absolute()
+    inside = runs if source in runs.parents else None
+    files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_data(p, inside))
     for file in files:
         digest.update(str(file.relative_to(source) if source.is_dir() else file.name).encode())
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
+
+
+def _is_data(path: Path, runs: Path | None) -> bool:
+    return path.is_file() and not path.name.startswith(".") and not (runs and path.is_relative_to(runs))

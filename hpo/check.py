@@ -18,9 +18,10 @@ import torch
 
 from hpo.arrays import Arrays, Feed
 from hpo.check_data import fold_list
+from hpo.measure import NonFiniteLoss, forward
 from hpo.objective import DataError, Epoch, Fold, Objective, Params, Split, Sums
 from hpo.study import Study
-from hpo.training import VALIDATION_BATCHES, FoldRun, NonFiniteLoss, forward
+from hpo.training import VALIDATION_BATCHES, FoldRun
 
 #: Seconds for counting, over all folds, what the loss terms find labelled; what is not seen by then is said.
 LOOK_SECONDS = 30.0

@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save_file
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.files import sync_folder
+from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
 from hpo.records import FinalRecord
-from hpo.resolve import resolve
-from hpo.training import FoldRun, forward, measure
+from hpo.resolve import built_in, resolve
+from hpo.training import FoldRun
 
 if TYPE_CHECKING:
     from hpo.store import Lease
@@ -85,7 +86,9 @@ class FinalModel(torch.nn.Module):
         return feed.batches(rows.split(int(self.params.data["batch_size"]) * 4))
 
 
-def load_model(path: str | Path, weights: str | Path | None = None, device: str = "cpu") -> FinalModel:
+def load_model(
+    path: str | Path, weights: str | Path | None = None, device: str = "cpu", objective: str | None = None
+) -> FinalModel:
     """A final model, in evaluation mode.
 
     Args:
@@ -93,23 +96,42 @@ def load_model(path: str | Path, weights: str | Path | None = None, device: str 
         weights: other weights for the same network: `.safetensors`, or a state_dict saved with `torch.save`
             (read with `weights_only`, so that no code in it can run).
         device: where to put it.
+        objective: `module:Class` or `path/to/file.py:Class` for a model of your own objective. It is code, so it is
+            never taken from the folder, which may come from somebody else.
 
     Raises:
-        ModelError: not a model folder, the objective's file changed, or weights that do not fit.
+        ModelError: not a model folder, an objective that is not built in and not given, a changed file of the
+            objective, or weights that do not fit.
     """
     folder = Path(path)
     config = _read_config(folder)
     try:
-        objective = resolve(config["objective"], config["objective_hash"])
-        model = FinalModel(objective, config, _read_tensors(folder / "statistics.safetensors"))
+        found = resolve(_trusted(config, objective, folder), config["objective_hash"])
+        model = FinalModel(found, config, _read_tensors(folder / "statistics.safetensors"))
     except LookupError as error:
         raise ModelError(f"{folder}: {error}") from None
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ModelError(f"--device {device}: PyTorch finds no GPU here; leave it out")
     file = folder / "weights.safetensors" if weights is None else Path(weights)
     try:
         model.network.load_state_dict(_read_tensors(file))
     except (RuntimeError, TypeError) as error:  # TypeError: not even a dict
         raise ModelError(f"{file} does not fit the network of {folder}: {error}") from None
     return model.to(device).eval()
+
+
+def _trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
+    """Name of the objective whose code may run: a built-in one, or the one that the user names."""
+    recorded = str(config["objective"])
+    if given is not None:
+        place, _, name = given.rpartition(":")
+        return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else given
+    if recorded not in built_in():
+        raise ModelError(
+            f"{folder} is a model of {recorded}, which is code and not run because a folder names it: "
+            f"if you trust it, say --objective {recorded} (load_model(..., objective=...))"
+        )
+    return recorded
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -157,13 +179,19 @@ def save_model(
     save_file(_plain(run.statistics), beside / "statistics.safetensors")
     config = _config(run, around, lease)
     (beside / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    metrics = _metrics(final, test_scores)
+    earlier = [other for other in path.parent.glob("trial-*") if other != path]
+    metrics = _metrics(final, test_scores) | {"test_uses": 1 + len(earlier)}
     (beside / "metrics.json").write_text(json.dumps(metrics, indent=2))
     (beside / "README.md").write_text(_card(config, metrics))
     for file in beside.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-    os.replace(beside, path)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(beside)  # another holder of this job was first, with the same model
     sync_folder(path.parent)
     return path
 
@@ -224,7 +252,8 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             "## Scores",
             "",
             "Mean ± standard deviation over the cross-validation folds (each retrained without pruning), the baseline",
-            "configuration on the same folds, and this model on the held-out test rows, which were used once.",
+            "configuration on the same folds, and this model on the held-out test rows, which have been used "
+            f"{metrics['test_uses']} times by promotions of this study (1 = once, for this model).",
             "",
             "| measure | folds | baseline | test |",
             "|---|---|---|---|",

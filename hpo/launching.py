@@ -12,7 +12,7 @@ from hpo.arrays import Arrays, open_arrays
 from hpo.files import RunFiles
 from hpo.objective import DataError, Objective
 from hpo.records import StudyRecord
-from hpo.store import Store
+from hpo.store import Exists, Store
 from hpo.stored import as_launched
 from hpo.study import Study, differences
 
@@ -57,9 +57,10 @@ def create_or_resume(
             "real recordings."
         )
     try:
-        record = store.studies.get(spec.name)
-    except LookupError:
         return _create(spec, store, files, objective, arrays, objective_hash)
+    except Exists:
+        pass
+    record = store.studies.get(spec.name)
     if trials is None and spec.budget.trials < record.trials:
         # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.
         spec = replace(spec, budget=replace(spec.budget, trials=record.trials))
@@ -69,6 +70,8 @@ def create_or_resume(
 def _create(
     spec: Study, store: Store, files: RunFiles, objective: Objective, arrays: Arrays, objective_hash: str | None
 ) -> StudyRecord:
+    if store.studies.exists(spec.name):
+        raise Exists(spec.name)
     split = objective.split(arrays, spec.folds.count, spec.seed)
     if len(split.folds) != spec.folds.count:
         raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
@@ -117,8 +120,8 @@ def _resume(
     for line in allowed:
         say(f"changed: {line}")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
-    if spec.budget.trials > record.trials and store.promotions.planned(record.study_id):
-        store.promotions.reset(record.study_id)
+    if store.reading.tickets(record.study_id) < spec.budget.trials:
+        store.promotions.reset(record.study_id)  # the search goes on, and may find another best trial
     store.studies.change(
         record.study_id,
         _points(spec, new),

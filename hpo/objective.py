@@ -229,7 +229,7 @@ class Vocabulary:
 
     def vocabulary(self) -> dict[str, Any]:
         """These names as plain values."""
-        names = {"name": self.name, "defaults": dict(self.defaults), "scores": dict(self.scores)}
+        names = {"name": self.name, "defaults": {**LOOP_DEFAULTS, **self.defaults}, "scores": dict(self.scores)}
         return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
 
     @classmethod

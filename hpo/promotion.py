@@ -23,8 +23,8 @@ REFIT = -1
 def plan(store: Store, record: StudyRecord, spec: Study) -> None:
     """Enter the jobs that the state of the study calls for; any worker may call it, at any time, again.
 
-    The best trial and the baseline (the first configuration) are retrained on every fold; once the best one's folds
-    are done, it is refitted on all data.
+    The best trial and the baseline (the first configuration) are retrained on every fold; then the best one is
+    refitted on all data.
     """
     study_id = record.study_id
     planned = store.promotions.planned(study_id)
@@ -32,16 +32,19 @@ def plan(store: Store, record: StudyRecord, spec: Study) -> None:
         best = store.reading.best_trial(study_id, record.direction)
         if best is None:
             return
-        first = next(iter(spec.configurations), None)
-        baselines = [t for t in store.reading.trials(study_id, curves=False) if t.configuration == first and t.params]
-        planned = (best.number, baselines[0].number if baselines and spec.promotion.baseline else None)
+        trials = store.reading.trials(study_id, curves=False) if spec.promotion.baseline else []
+        baselines = [t.number for t in trials if t.configuration == spec.baseline and t.params]
+        planned = (best.number, baselines[0] if baselines else None)
     candidate, baseline = planned
     numbers = dict.fromkeys([candidate] if baseline is None else [candidate, baseline])
     jobs = [(number, fold, 0) for number in numbers for fold in range(spec.folds.count)]
-    done = [j for j in store.reading.jobs(study_id) if j.candidate == candidate and j.fold >= 0 and j.state == "done"]
-    if spec.promotion.refit and len(done) == spec.folds.count:
+    found = {(job.candidate, job.fold, job.seed): job.state for job in store.reading.jobs(study_id, curves=False)}
+    done = all(found.get((candidate, fold, 0)) == "done" for fold in range(spec.folds.count))
+    # Not before the baseline's folds have ended: the model's record holds the comparison.
+    if spec.promotion.refit and done and all(found.get(job) in ("done", "failed") for job in jobs):
         jobs.append((candidate, REFIT, 0))
-    store.promotions.plan(study_id, candidate, baseline, spec.promotion.refit, jobs)
+    if not found.keys() >= set(jobs):
+        store.promotions.plan(study_id, candidate, baseline, spec.promotion.refit, jobs)
 
 
 def run_job(lease: Lease, around: Surroundings) -> None:
@@ -66,7 +69,7 @@ def run_job(lease: Lease, around: Surroundings) -> None:
             raise
         except (LeaseLost, *DATABASE_ERRORS):
             raise
-        except Exception:  # whatever the objective's code raises ends its job, not the worker
+        except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
             return _fail(lease, around, log, traceback.format_exc())
     around.files.remove_checkpoints(around.record.folder, lease.lease_id)
 
@@ -97,21 +100,21 @@ def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
     assert final is not None
     path = save_model(run, around, lease, final, test)
     with around.store.database.transaction():
-        around.store.promotions.finish(lease.study_id, str(path), None)
+        around.store.promotions.finish(lease.study_id, lease.candidate, str(path), None)
         around.store.leases.finish_job(lease, epochs, test)
     log.say(f"final model {path}")
 
 
 def _train(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> None:
     with Recorder(around.store, lease, None) as recorder:
-        for epoch in advance(run, lease, around, log):
-            recorder.record(epoch, None)
+        for epoch, restored in advance(run, lease, around, log):
+            recorder.record(epoch, None, restored=restored)
 
 
 def _fail(lease: Lease, around: Surroundings, log: Log, error: str) -> None:
     with around.store.database.transaction():
         if lease.fold == REFIT:
-            around.store.promotions.finish(lease.study_id, None, error)
+            around.store.promotions.finish(lease.study_id, lease.candidate or 0, None, error)
         around.store.leases.finish_job(lease, None, None, error)
     log.say(error)
 

@@ -37,20 +37,21 @@ class Recorder:
         if error is None:
             self._settle()
 
-    def record(self, epoch: Epoch, report: tuple[int, float] | None) -> bool:
-        """Write an epoch and its report; True when the pruner stops the trial.
+    def record(self, epoch: Epoch, report: tuple[int, float] | None, *, restored: bool = False) -> bool:
+        """Write an epoch and its report; True when the pruner stops the trial, which restored epochs have survived.
 
         Raises:
             LeaseLost: another worker has taken over, seen at this write or the one before.
         """
         self._settle()
-        self._last = self._pool.submit(self._write, epoch, report)
-        return self._last.result() if self._prune is not None else False
+        prune = None if restored else self._prune
+        self._last = self._pool.submit(self._write, epoch, report, prune)
+        return self._last.result() if prune is not None else False
 
     def _settle(self) -> None:
         if self._last is not None:
             self._last.result()
 
-    def _write(self, epoch: Epoch, report: tuple[int, float] | None) -> bool:
+    def _write(self, epoch: Epoch, report: tuple[int, float] | None, prune: Callable[[], bool] | None) -> bool:
         with self._store.leases.under(self._lease):
-            return self._store.leases.record(self._lease, [epoch], report, self._prune or (lambda: False))
+            return self._store.leases.record(self._lease, [epoch], report, prune or (lambda: False))

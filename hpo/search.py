@@ -41,7 +41,8 @@ class Search:
         Raises:
             SpaceExhausted: when there are none left.
         """
-        for draw in range(REDRAWS):
+        # An infinite space has room for ever, and no list of points to fall back on.
+        for draw in range(REDRAWS if self._spec.points() is not None else 100 * REDRAWS):
             params = self._draw(lease, draw)
             if params is not None:
                 return params
@@ -52,6 +53,14 @@ class Search:
             if params is not None:
                 return params
         raise SpaceExhausted
+
+    def refresh(self) -> None:
+        """Read what other workers have recorded since."""
+        self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+
+    def has_room(self, unchosen: int) -> bool:
+        """Whether a finite space has more points left than there are trials that have yet to choose theirs."""
+        return self._spec.points() is None or len(list(itertools.islice(self._unused(), unchosen + 1))) > unchosen
 
     def should_prune(self, lease: Lease) -> bool:
         """The pruner's decision on what has been reported so far."""
@@ -72,7 +81,7 @@ class Search:
         # The sampler's seed is a function of the trial and the draw: no two workers ever share one.
         seed = np.random.SeedSequence([self._spec.seed, lease.number or 0, draw]).generate_state(1)[0]
         self.optuna.sampler = self._spec.sampler(int(seed))
-        self._storage.get_all_trials(self.optuna._study_id, deepcopy=False)
+        self.refresh()
         with self._store.database.deferred_params() as suggested:
             params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
         return params if self._store.leases.choose(lease, params, suggested) else None

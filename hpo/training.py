@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils._pytree import tree_map_only
 
 from hpo.arrays import Arrays, Feed
-from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums
+from hpo.measure import Ledger, NonFiniteLoss, forward, half, measure
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Params
 from hpo.sampling import boosted_weights, draw
 from hpo.schedule import Schedule, best_epoch, should_stop
+
+__all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
 
 #: Streams of randomness; each epoch of each fold gets a generator of its own per stream.
 INIT, ORDER, AUGMENT, DROPOUT = range(4)
@@ -27,14 +30,6 @@ VALIDATION_BATCHES = 4
 
 class Interrupted(Exception):
     """The stop flag was seen between two batches; the epoch under way does not count."""
-
-
-class NonFiniteLoss(Exception):
-    """A loss term became NaN or infinite."""
-
-    def __init__(self, term: str, epoch: int, step: int) -> None:
-        super().__init__(f"loss term '{term}' is not finite at epoch {epoch}, step {step}")
-        self.term, self.epoch, self.step = term, epoch, step
 
 
 def seed_for(seed: int, repeat: int, fold: int, epoch: int, stream: int) -> int:
@@ -174,7 +169,9 @@ class FoldRun:
 
     def snapshot(self) -> dict[str, Any]:
         """`state_dict()` as a copy that later epochs do not change."""
-        return tree_map_only(Tensor, torch.clone, self.state_dict())
+        state = self.state_dict()
+        best = state.pop("best")  # a copy already, which is never changed
+        return {**tree_map_only(Tensor, torch.clone, state), "best": best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict()` was taken."""
@@ -191,7 +188,7 @@ class FoldRun:
         rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
         torch.manual_seed(self._seed(number, DROPOUT))
         generator = torch.Generator(self.device).manual_seed(self._seed(number, AUGMENT))
-        ledger = _Ledger(self.objective, self.params)
+        ledger = Ledger(self.objective, self.params)
         steps = math.ceil(len(rows) / self.params.data["batch_size"])
         lr = 0.0
         for step, batch in enumerate(self._batches(rows, self.params.data["batch_size"])):
@@ -225,6 +222,9 @@ class FoldRun:
         self._scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = get_total_norm(gradients)
+        if self._scaler.is_enabled():
+            # The scaler skips a step whose scaled gradients overflow, as the first ones do; it is no lost training.
+            norm = torch.where(norm.isfinite(), norm, torch.zeros_like(norm))
         if self.params.optimizer["gradient_clip"]:
             clip_grads_with_norm_(self._parameters, self.params.optimizer["gradient_clip"], norm)
         return norm
@@ -239,91 +239,3 @@ class FoldRun:
         if self._on_gpu:
             return torch.cuda.max_memory_allocated(self.device) / 2**20
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def half(device: torch.device) -> torch.dtype:
-    """The 16-bit type that the device computes in."""
-    on_gpu = device.type == "cuda"
-    return torch.bfloat16 if not on_gpu or torch.cuda.is_bf16_supported() else torch.float16
-
-
-def forward(model: torch.nn.Module, batch: Batch) -> Outputs:
-    """The model's outputs in float32; computed in mixed precision on a GPU."""
-    device = next(iter(batch.values())).device
-    if device.type != "cuda":
-        plain: Outputs = model(batch)
-        return plain
-    with torch.autocast("cuda", half(device)):
-        outputs: Outputs = model(batch)
-    return {name: value.float() for name, value in outputs.items()}
-
-
-def measure(
-    model: torch.nn.Module,
-    batches: Iterable[Batch],
-    objective: Objective,
-    params: Params,
-    statistics: Mapping[str, Tensor],
-    info: Mapping[str, Any],
-) -> dict[str, float]:
-    """Losses and scores of a model over batches, without gradients."""
-    model.eval()
-    ledger = _Ledger(objective, params)
-    with torch.inference_mode():
-        for batch in batches:
-            outputs = forward(model, batch)
-            ledger.add(objective.losses(outputs, batch, params, statistics), objective.sums(outputs, batch))
-    return ledger.close(info)
-
-
-class _Ledger:
-    """Adds up what the batches of one split came to; one tensor per step, read back once at the end.
-
-    `.item()` at every step would make a GPU wait for the host.
-    """
-
-    def __init__(self, objective: Objective, params: Params) -> None:
-        self._objective = objective
-        self._weights = {term: params.loss[f"{term}_weight"] for term in objective.terms}
-        self._steps: list[Tensor] = []
-        self._sums: Sums = {}
-        self.mean_norm = 0.0
-
-    def total(self, terms: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """The weighted sum of the terms' means."""
-        loss = None
-        for name, (value, count) in terms.items():
-            term = self._weights[name] * value / count.clamp_min(1e-12)
-            loss = term if loss is None else loss + term
-        assert loss is not None
-        return loss
-
-    def add(self, terms: Mapping[str, tuple[Tensor, Tensor]], sums: Sums, norm: Tensor | None = None) -> None:
-        numbers = [number.detach() for name in self._weights for number in terms[name]]
-        self._steps.append(torch.stack(numbers if norm is None else [*numbers, norm]))
-        for name, value in sums.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-
-    def close(self, info: Mapping[str, Any], training_epoch: int | None = None) -> dict[str, float]:
-        """Divide once; while training, refuse a term that is not finite."""
-        steps = torch.stack(self._steps).double().cpu().numpy()
-        names = list(self._weights)
-        if training_epoch is not None:
-            self._refuse_non_finite(steps, names, training_epoch)
-        if steps.shape[1] > 2 * len(names):
-            self.mean_norm = float(steps[:, -1].mean())
-        values, counts = steps[:, : 2 * len(names) : 2].sum(0), steps[:, 1 : 2 * len(names) : 2].sum(0)
-        means = {name: v / c for name, v, c in zip(names, values, counts, strict=True) if c > 0}
-        record = {"loss": float(sum(self._weights[name] * mean for name, mean in means.items()))}
-        record |= {f"loss.{name}": float(mean) for name, mean in means.items()}
-        record |= self._objective.score({name: v.cpu().numpy() for name, v in self._sums.items()}, info)
-        return {name: float(value) for name, value in record.items() if math.isfinite(value)}
-
-    @staticmethod
-    def _refuse_non_finite(steps: np.ndarray, names: list[str], epoch: int) -> None:
-        bad = ~np.isfinite(steps)
-        if not bad.any():
-            return
-        step = int(bad.any(axis=1).argmax())
-        column = int(bad[step].argmax()) // 2
-        raise NonFiniteLoss(names[column] if column < len(names) else "gradient", epoch, step + 1)

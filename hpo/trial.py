@@ -8,11 +8,13 @@ from functools import partial
 import torch
 from optuna.trial import TrialState
 
-from hpo.objective import DataError
+from hpo.objective import DataError, Epoch
 from hpo.recorder import Recorder
+from hpo.schedule import best_epoch
 from hpo.search import Search, SpaceExhausted
 from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost
 from hpo.training import FoldRun, Interrupted, NonFiniteLoss
+from hpo.wording import last_line
 from hpo.work import Log, Surroundings, advance
 
 
@@ -37,6 +39,8 @@ def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
 
 def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, ending: _Ending) -> None:
     try:
+        if lease.params is not None:
+            search.refresh()  # taken over: what others have reported is read here, not inside the first report
         params = lease.params or search.choose(lease)
         log.say(f"trial {lease.number}, fold {lease.fold}: {params.flat()}")
         run = around.run(lease, params)
@@ -49,9 +53,6 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         raise
     except NonFiniteLoss as error:
         ending.broken("nan", str(error))
-    except torch.OutOfMemoryError as error:
-        torch.cuda.empty_cache()
-        ending.broken("out_of_memory", str(error).splitlines()[0])
     except SpaceExhausted:
         around.store.studies.mark_exhausted(lease.study_id)
         ending.failed("exhausted", "every point of the search space has been evaluated")
@@ -59,17 +60,29 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         ending.failed("data_error", str(error))
     except (LeaseLost, *DATABASE_ERRORS):
         raise
-    except Exception:  # whatever the objective's code raises ends its trial, not the worker
-        ending.failed("code_error", traceback.format_exc())
+    except (Exception, SystemExit) as error:  # whatever the objective's code raises ends its trial, not the worker
+        if _out_of_memory(error):
+            ending.broken("out_of_memory", last_line(str(error)))
+        else:
+            ending.failed("code_error", traceback.format_exc())
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Of the device or of the host; the CPU's allocator raises a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()
+        return True
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _train(run: FoldRun, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
     """Train to the end; True when the pruner stopped it."""
     prune = partial(search.should_prune, lease) if search.prunes else None
     with Recorder(around.store, lease, prune) as recorder:
-        for epoch in advance(run, lease, around, log):
+        for epoch, restored in advance(run, lease, around, log):
             value = epoch.get(run.metric.name)
-            if recorder.record(epoch, None if value is None else (epoch.number, value)):
+            report = None if value is None else (epoch.number, value)
+            if recorder.record(epoch, report, restored=restored):
                 return True
     return False
 
@@ -90,9 +103,15 @@ class _Ending:
         self._finish(TrialState.COMPLETE, value, text=f"complete: {run.metric.name} {value:.4g} at epoch {best.number}")
 
     def pruned(self, text: str, run: FoldRun | None = None) -> None:
-        best = run.best if run else None
-        value = best.get(run.metric.name) if run and best else None
+        best = run.best if run else self._best_on_record()
+        value = best.get(self._around.spec.metric.name) if best else None
         self._finish(TrialState.PRUNED, value, end="pruned", text=text)
+
+    def _best_on_record(self) -> Epoch | None:
+        """The best epoch of a trial whose last worker died after the pruner's decision."""
+        assert self._lease.number is not None and self._lease.params is not None
+        trial = self._around.store.reading.trials(self._lease.study_id, [self._lease.number])[0]
+        return best_epoch(trial.epochs, self._around.spec.metric, self._lease.params.stopping["min_epochs"])
 
     def broken(self, end: str, text: str) -> None:
         """The configuration cannot be trained: the sampler shall learn from it."""

@@ -72,11 +72,12 @@ class Log:
         self.say(f"epoch {epoch.number}/{of} | {values} | {rates}")
 
 
-def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Iterator[Epoch]:
+def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Iterator[tuple[Epoch, bool]]:
     """Train epoch after epoch, from the newest checkpoint if there is one, until the run is finished.
 
     The caller records each epoch before it asks for the next: a checkpoint is written first, so that whatever the
-    database holds can be gone on with. Epochs restored from a checkpoint are yielded again, to be recorded again.
+    database holds can be gone on with. Epochs restored from a checkpoint are yielded again, as (epoch, True), to be
+    recorded again.
 
     Raises:
         Interrupted: after the state of the last epoch boundary has been checkpointed.
@@ -86,7 +87,7 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     if state is not None:
         run.load_state_dict(state)
         log.say(f"resumed after epoch {len(run.epochs)} (attempt {lease.attempt})")
-        yield from run.epochs
+        yield from ((epoch, True) for epoch in run.epochs)
     elif lease.attempt > 1:
         log.say(f"started again from epoch 1: no checkpoint was found (attempt {lease.attempt})")
     saved = time.monotonic()
@@ -103,4 +104,4 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
             checkpoints.save(run.state_dict())
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)
-        yield epoch
+        yield epoch, False

@@ -33,7 +33,7 @@ class Counted(Toy):
         (marks / f"prepared-{len(list(marks.iterdir()))}").touch()
         return super().prepare(source, data, folder)
 
-    prepare_keys = ("rows", "marks")
+    prepare_keys: tuple[str, ...] = ("rows", "marks")
 
 
 class Writes(Toy):
@@ -250,5 +250,5 @@ def test_batches_on_a_gpu_equal_those_on_the_cpu(tmp_path: Path, resident: bool 
 
 
 def test_opening_what_is_no_prepared_data_fails(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="info.json"):
+    with pytest.raises(FileNotFoundError, match=r"info\.json"):
         Arrays(tmp_path)

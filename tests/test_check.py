@@ -235,7 +235,7 @@ def test_check_tells_everything_about_digits_and_leaves_nothing_but_the_cache(hp
     assert done.returncode == 0, done.stderr
     for text in (
         "7 searched parameters, infinitely many points",
-        "30 trials, each of at most 12 epochs on fold 0; then 1 best and the baseline on all 5 folds, a refit",
+        "30 trials, each of at most 12 epochs on fold 0; then best and the baseline on all 5 folds, a refit",
         "1134 rows, 359 of them for the final test; fingerprint ",
         "rows per class - 0: 178, 1: 167,",
         "  class 9             2        2        2        2        3",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from safetensors.torch import save_file
 
 import hpo
 from hpo.arrays import Feed
-from hpo.final_model import ModelError, load_model, save_model
+from hpo.final_model import FinalModel, ModelError, load_model, save_model
 from hpo.records import FinalRecord
 from hpo.store import Lease
 from hpo.training import FoldRun
@@ -33,18 +34,26 @@ FILES = ["README.md", "config.yaml", "metrics.json", "statistics.safetensors", "
 
 #: A job as the store gives it out.
 REFIT = Lease(
-    **{
-        "lease_id": 1,
-        "token": 1,
-        "study_id": 1,
-        "fold": -1,
-        "attempt": 1,
-        "losses": 0,
-        "trial_id": None,
-        "number": None,
-    },
-    **{"job_id": 1, "candidate": 0, "seed": 0, "configuration": None, "params": None, "end": None},
+    lease_id=1,
+    token=1,
+    study_id=1,
+    fold=-1,
+    attempt=1,
+    losses=0,
+    trial_id=None,
+    number=None,
+    job_id=1,
+    candidate=0,
+    seed=0,
+    configuration=None,
+    params=None,
+    end=None,
 )
+
+
+def load(folder: Path | str, weights: Path | None = None, objective: str = "tests.toy:Toy") -> FinalModel:
+    """The toy's code is not built in: it runs because we say so."""
+    return load_model(folder, weights, objective=objective)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +102,7 @@ def outputs(network: torch.nn.Module, run: FoldRun) -> dict[str, torch.Tensor]:
 
 def test_a_loaded_model_is_the_trained_one(trained: tuple[Launched, FoldRun, Path], folder: Path) -> None:
     _, run, _ = trained
-    model = load_model(folder)
+    model = load(folder)
     assert not model.training
     expected = outputs(run.model, run)
     for name, value in outputs(model, run).items():
@@ -105,7 +114,7 @@ def test_a_loaded_model_is_the_trained_one(trained: tuple[Launched, FoldRun, Pat
 
 def test_it_scores_as_it_did_in_training(trained: tuple[Launched, FoldRun, Path], folder: Path, tmp_path: Path) -> None:
     _, run, _ = trained
-    model = load_model(str(folder))
+    model = load(str(folder))
     arrays = model.arrays(None, tmp_path / "cache")
     assert arrays.fingerprint == run.arrays.fingerprint
     assert model.evaluate(arrays) == pytest.approx(run.evaluate(np.arange(len(arrays))))
@@ -113,7 +122,7 @@ def test_it_scores_as_it_did_in_training(trained: tuple[Launched, FoldRun, Path]
 
 def test_it_predicts_one_entry_per_row(trained: tuple[Launched, FoldRun, Path], folder: Path) -> None:
     _, run, _ = trained
-    columns = load_model(folder).predict(run.arrays)
+    columns = load(folder).predict(run.arrays)
     expected = outputs(run.model, run)
     assert {name: len(column) for name, column in columns.items()} == {"prediction": 120, "number": 120}
     np.testing.assert_allclose(columns["number"], expected["number"], rtol=1e-5)
@@ -124,12 +133,12 @@ def test_it_predicts_one_entry_per_row(trained: tuple[Launched, FoldRun, Path], 
 
 def test_new_data_are_prepared_as_for_training(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("37")
-    model = load_model(folder)
+    model = load(folder)
     assert len(model.predict(model.arrays(tmp_path / "rows.txt", tmp_path / "cache"))["number"]) == 37
 
 
 def test_the_package_offers_it_without_importing_torch(folder: Path) -> None:
-    code = "import sys, hpo; assert 'torch' not in sys.modules; print(type(hpo.load_model(sys.argv[1])).__name__)"
+    code = "import sys, hpo; assert 'torch' not in sys.modules; print(type(hpo.load_model(sys.argv[1], objective='tests.toy:Toy')).__name__)"
     command = [sys.executable, "-c", code, str(folder)]
     assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout == "FinalModel\n"
     assert hpo.load_model is load_model
@@ -150,7 +159,8 @@ def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Pat
     assert (config["training_rows"], config["test_rows"]) == (100, 20)
     assert config["fingerprint"] == launched.record.fingerprint
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics == {
+    assert metrics["test_uses"] == 1
+    assert {name: metrics[name] for name in ("folds", "baseline", "test")} == {
         "folds": {"mean": {"accuracy": 0.6, "mae": 0.5}, "sd": {"accuracy": 0.05, "mae": 0.1}},
         "baseline": {"mean": {"accuracy": 0.4}, "sd": {"accuracy": 0.02}},
         "test": {"accuracy": 0.7, "loss": 1.5},
@@ -211,7 +221,7 @@ def test_other_weights_for_the_same_network(
         save_file(foreign.state_dict(), file)
     else:
         torch.save(foreign.state_dict(), file)
-    found = outputs(load_model(folder, file), trained[1])
+    found = outputs(load(folder, file), trained[1])
     for name, value in outputs(foreign, trained[1]).items():
         assert torch.equal(found[name], value)
 
@@ -230,7 +240,7 @@ def test_code_in_a_weights_file_does_not_run(folder: Path, foreign: torch.nn.Mod
     state: dict[str, Any] = {**foreign.state_dict(), "extra": Evil(tmp_path / "owned")}
     torch.save(state, tmp_path / "evil.pt")
     with pytest.raises(ModelError, match=r"evil\.pt cannot be read as weights: .*[Ww]eights.only"):
-        load_model(folder, tmp_path / "evil.pt")
+        load(folder, tmp_path / "evil.pt")
     assert not (tmp_path / "owned").exists()
 
 
@@ -252,7 +262,7 @@ def test_weights_that_do_not_fit(
     file = folder / "weights.pt"
     torch.save(content(foreign.state_dict()), file)
     with pytest.raises(ModelError, match=f"(?s){message}"):
-        load_model(folder, file)
+        load(folder, file)
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
@@ -260,7 +270,7 @@ def test_weights_that_do_not_fit(
 def test_a_file_that_holds_no_weights(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(ModelError, match=f"{re.escape(name)} cannot be read as weights: ."):
-        load_model(folder, folder / name)
+        load(folder, folder / name)
 
 
 # ---- folders that are none
@@ -270,21 +280,21 @@ def test_a_file_that_holds_no_weights(folder: Path, name: str, content: bytes) -
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelError, match=re.escape(f"{folder} is not a model folder: {name} is missing")):
-        load_model(folder)
+        load(folder)
 
 
 def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=re.escape(f"{folder / 'weights.safetensors'}: no such file")):
-        load_model(folder)
+        load(folder)
     with pytest.raises(ModelError, match=re.escape(f"{folder / 'other.pt'}: no such file")):
-        load_model(folder, folder / "other.pt")
+        load(folder, folder / "other.pt")
 
 
 def test_what_is_no_folder_is_named(folder: Path) -> None:
     for path in (folder / "nowhere", folder / "config.yaml"):
         with pytest.raises(ModelError, match=re.escape(f"{path} is not a model folder: config.yaml is missing")):
-            load_model(path)
+            load(path)
 
 
 def changed(folder: Path, **changes: Any) -> None:
@@ -300,8 +310,6 @@ def changed(folder: Path, **changes: Any) -> None:
         (lambda folder: (folder / "config.yaml").write_text("study: toy"), "objective"),
         (lambda folder: (folder / "config.yaml").write_text("!!python/object/apply:os.system ['x']"), r"config\.yaml"),
         (lambda folder: (folder / "config.yaml").write_bytes(b"\xff\xfe"), r"config\.yaml"),
-        (lambda folder: changed(folder, objective="nothing"), "no objective 'nothing': built in are digits"),
-        (lambda folder: changed(folder, objective="/gone/own.py:Mine"), r"/gone/own\.py: no such file"),
         (lambda folder: changed(folder, params={"optimizer.lr": 1}), "width"),
         (lambda folder: changed(folder, params={"nonsense": 1}), "'nonsense' is not GROUP.KEY"),
         (lambda folder: (folder / "statistics.safetensors").write_bytes(b"x" * 30), r"statistics\.safetensors"),
@@ -310,7 +318,23 @@ def changed(folder: Path, **changes: Any) -> None:
 def test_a_damaged_folder_is_said_to_be_one(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(folder)
     with pytest.raises(ModelError, match=f"{re.escape(str(folder))}.*{message}"):
-        load_model(folder)
+        load(folder)
+
+
+# ---- whose code runs
+
+
+def test_code_that_a_folder_names_does_not_run(folder: Path, tmp_path: Path) -> None:
+    """A model may come from somebody else; only a built-in objective is taken from it."""
+    own = tmp_path / "own.py"
+    own.write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    for objective in (f"{own}:Mine", "tests.toy:Toy", "antigravity:Toy"):
+        changed(folder, objective=objective)
+        message = f"is a model of {objective}, which is code and not run because a folder names it: if you trust it"
+        with pytest.raises(ModelError, match=re.escape(message)):
+            load_model(folder)
+    assert not (tmp_path / "owned").exists()
+    assert "antigravity" not in sys.modules
 
 
 def test_a_changed_objective_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -319,4 +343,22 @@ def test_a_changed_objective_is_refused(folder: Path, tmp_path: Path) -> None:
     own.write_text("from tests.toy import Toy\nclass Mine(Toy): pass\n")
     changed(folder, objective=f"{own}:Mine", objective_hash="0" * 64)
     with pytest.raises(ModelError, match=rf"{own} has changed since the study was launched"):
-        load_model(folder)
+        load(folder, objective=f"{own}:Mine")
+    changed(folder, objective_hash=hashlib.sha256(own.read_bytes()).hexdigest())
+    assert type(load(folder, objective=f"{own}:Mine").objective).__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("objective", "message"),
+    [("nothing", "no objective 'nothing': built in are digits"), ("/gone/own.py:Mine", r"/gone/own\.py: no such file")],
+)
+def test_an_objective_that_is_not_there(folder: Path, objective: str, message: str) -> None:
+    with pytest.raises(ModelError, match=f"{re.escape(str(folder))}: {message}"):
+        load(folder, objective=objective)
+
+
+def test_a_device_that_is_not_there(folder: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ModelError, match="--device cuda:0: PyTorch finds no GPU here; leave it out"):
+        load_model(folder, device="cuda:0", objective="tests.toy:Toy")

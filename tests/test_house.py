@@ -1,111 +1,263 @@
-"""The house rules that a reader relies on, held by reading the source."""
+"""The rules of the house, read off the sources: who imports, prints, starts processes, speaks SQL, loads files."""
 
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+import click
 import pytest
 
-from hpo.cli.group import COMMANDS, hpo
-from tests.conftest import REPOSITORY
+from hpo.cli.group import COMMANDS
+from hpo.cli.group import hpo as group
+from hpo.files import RunFiles
+from hpo.store import Store
+from tests.store.parts import facts
 
+ROOT = Path(__file__).parents[1]
 ROOMS = ("hpo", "models", "objectives")
-SOURCES = [path for room in ROOMS for path in sorted((REPOSITORY / room).rglob("*.py"))]
-#: Lines of a file; strict_yaml is one subject with many messages.
-LONGEST = 360
-
-#: Prefix of a file -> what it may import of ours. Imports point downwards.
-MAY_IMPORT = {
-    "models/": ("models",),
-    "objectives/": ("models", "objectives", "hpo.objective", "hpo.arrays"),
-    "hpo/": ("hpo",),
-}
-#: Only these speak SQL, print, and start or signal processes.
-SQL = ("hpo/store/",)
-PRINTERS = ("hpo/cli/", "hpo/worker.py")
-PROCESSES = ("hpo/engines/", "hpo/worker.py", "hpo/cli/launch.py")
-
-LOOKING = ("status", "studies", "objectives", "logs", "export", "report", "stop", "delete", "dashboard")
+#: Lines of a file.
+MOST_LINES = 360
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
-def name(path: Path) -> str:
-    return path.relative_to(REPOSITORY).as_posix()
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
-def imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(path: Path, *, everywhere: bool = True) -> Iterator[str]:
+    """Modules that a file imports; with `everywhere=False` only those that its own import imports."""
+    for node in ast.walk(tree(path)) if everywhere else at_import(tree(path).body):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
             yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_imports_point_downwards(path: Path) -> None:
-    allowed = next(rooms for prefix, rooms in MAY_IMPORT.items() if name(path).startswith(prefix))
-    for module in imported(path):
-        if module.split(".")[0] in ROOMS:
-            assert any(module == room or module.startswith(room + ".") for room in allowed), f"imports {module}"
-        if module.split(".")[0] == "sqlalchemy":
-            assert name(path).startswith(SQL), "SQL belongs into hpo/store"
-        if module in ("subprocess", "signal", "multiprocessing"):
-            assert name(path).startswith(PROCESSES), f"{module} belongs to the engines, the worker and the command line"
+def at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_nothing_loads_code_from_data(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
-            assert not {"pickle", "dill", "cloudpickle", "joblib"} & set(names)
-        if not isinstance(node, ast.Call):
-            continue
-        call = ast.unparse(node.func)
-        assert call not in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec")
-        if call == "torch.load":
-            assert "weights_only=True" in ast.unparse(node)
-        if call in ("print", "click.echo"):
-            assert name(path).startswith(PRINTERS), "only the command line prints"
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """Every call in a file with the name of what is called, `torch.load`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
+def imported_by(package: str) -> set[str]:
+    return {name_of(path) for path in FILES for name in imports(path) if name.split(".")[0] == package}
+
+
+def outside(names: set[str], *allowed: str) -> set[str]:
+    """Those that are in none of the allowed files and folders."""
+    return {name for name in names if not any(name == a or name.startswith(f"{a}/") for a in allowed)}
+
+
+# ---- imports point downwards
+
+
+def test_models_import_nothing_of_ours() -> None:
+    found = {n.split(".")[0] for path in FILES if name_of(path).startswith("models/") for n in imports(path)}
+    assert not found & {"hpo", "objectives"}
+
+
+def test_objectives_import_models_and_the_contract() -> None:
+    allowed = re.compile(r"hpo(\.objective(\..*)?|\.arrays(\..*)?)?|(models|objectives)(\..*)?")
+    for path in FILES:
+        if name_of(path).startswith("objectives/"):
+            ours = [name for name in imports(path) if name.split(".")[0] in ROOMS]
+            assert [name for name in ours if not allowed.fullmatch(name)] == [], name_of(path)
+            at_once = [name for name in imports(path, everywhere=False) if name.startswith("hpo.arrays")]
+            assert at_once == [], f"{name_of(path)} needs hpo.arrays for types alone"
+
+
+def test_the_service_knows_no_objective_and_no_model() -> None:
+    assert outside(imported_by("objectives") | imported_by("models"), "objectives", "models") == set()
+
+
+def test_the_contract_imports_nothing_of_ours_and_no_torch() -> None:
+    found = {name.split(".")[0] for name in imports(ROOT / "hpo/objective.py", everywhere=False)}
+    assert not found & {"hpo", "torch", "optuna", "sqlalchemy"}
+
+
+def test_only_the_command_line_imports_the_command_line() -> None:
+    found = {name_of(path) for path in FILES for name in imports(path) if name.startswith("hpo.cli")}
+    assert outside(found, "hpo/cli") == {"hpo/__main__.py"}
+
+
+def test_no_two_modules_import_each_other() -> None:
+    modules = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    graph = {
+        module: {name for name in imports(path, everywhere=False) if name in modules} - {module}
+        for module, path in modules.items()
+    }
+    reached: dict[str, set[str]] = {}
+
+    def below(module: str, path: tuple[str, ...] = ()) -> set[str]:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in reached:
+            children = graph[module] - {module.rpartition(".")[0]}  # importing a package's part imports the package
+            reached[module] = children.union(*(below(child, (*path, module)) for child in sorted(children)))
+        return reached[module]
+
+    for module in modules:
+        below(module)
+
+
+# ---- one room per trade
+
+
+def test_only_the_store_speaks_sql() -> None:
+    """The dashboard may ask SQLAlchemy whether a storage has its tables; it makes no statement of its own."""
+    assert outside(imported_by("sqlalchemy"), "hpo/store") <= {"hpo/dashboard.py"}
+    statement = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE)\b.*\b(FROM|INTO|SET)\b")
+    found = {
+        name_of(path)
+        for path in FILES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and statement.search(node.value)
+    }
+    assert outside(found, "hpo/store") == set()
+
+
+def test_only_the_command_line_prints() -> None:
+    said = {"print", "click.echo", "click.secho", "sys.stdout.write", "sys.stderr.write", "pprint", "Console"}
+    assert outside({name_of(path) for path in FILES for name, _ in calls(path) if name in said}, "hpo/cli") == set()
+
+
+def test_only_workers_engines_and_commands_have_processes_and_signals() -> None:
+    found = imported_by("subprocess") | imported_by("signal") | imported_by("multiprocessing")
+    started = re.compile(r"os\.(fork|kill|exec|spawn|system|popen)")
+    found |= {name_of(path) for path in FILES for name, _ in calls(path) if started.match(name)}
+    assert outside(found, "hpo/worker.py", "hpo/engines", "hpo/cli") == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_file_that_is_read_can_bring_code_along(path: Path) -> None:
+    modules = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    assert not {name.split(".")[0] for name in imports(path)} & modules
+    for name, call in calls(path):
+        keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+        where = f"line {call.lineno}: {name}"
+        assert keywords.get("allow_pickle", "False") == "False", where
+        assert keywords.get("weights_only", "True") == "True", where
+        assert name != "torch.load" or "weights_only" in keywords, where
+        assert name != "yaml.parse" or keywords.get("Loader") == "yaml.SafeLoader", where
+        assert not re.fullmatch(r"yaml\.(unsafe_|full_)?(load|compose)(_all)?|eval|exec", name), where
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_file_holds_one_subject(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= LONGEST
+    assert len(path.read_text().splitlines()) <= MOST_LINES
 
 
-def test_every_command_teaches_and_is_in_the_readme() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    context = hpo.make_context("hpo", ["status"], resilient_parsing=True)
-    for command in COMMANDS:
-        found = hpo.get_command(context, command)
-        assert found is not None and found.help, command
-        if found.hidden:
-            continue
-        assert f"hpo {command}" in readme, f"README.md does not name hpo {command}"
-        subcommands = getattr(found, "commands", {}).values() or [found]
-        assert all(f"hpo {command}" in (sub.help or "") for sub in subcommands), f"hpo {command} --help has no example"
+# ---- commands
 
 
-def test_links_lead_somewhere() -> None:
-    for document in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md")]:
-        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+def commands() -> list[tuple[str, click.Command]]:
+    """Every command that users see, with its words: `storage init`."""
+    context, found = click.Context(group), []
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            found += [(f"{name} {word}", inner) for word, inner in command.commands.items()]
+        elif not command.hidden:
+            found.append((name, command))
+    return found
 
 
-def test_commands_that_look_do_not_import_torch(tmp_path: Path) -> None:
-    # Each command's module is imported when its help is shown; what it calls is imported by the second loop.
-    code = (
-        "import sys\nfrom click.testing import CliRunner\nfrom hpo.cli.group import hpo\n"
-        f"for words in {[[c, '--help'] for c in COMMANDS]!r}:\n"
-        "    assert CliRunner().invoke(hpo, words).exit_code == 0, words\n"
-        "import hpo.report, hpo.dashboard, hpo.status, hpo.stored, hpo.store, hpo.engines.local, hpo.cli.view, hpo.study\n"
-        "import hpo.study_file\n"
-        "assert 'torch' not in sys.modules\n"
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_every_command_has_help_with_an_example(name: str, command: click.Command) -> None:
+    text = inspect.cleandoc(command.help or "")
+    assert len(text.splitlines()[0]) > 20
+    assert re.search(rf"^hpo {name}\b", text, re.M), f"no example: {text}"
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    obvious = {"runs", "workers", "devices"}
+    assert {option.name for option in options if not option.help} <= obvious
+
+
+def test_the_group_shows_its_commands() -> None:
+    text = group.get_help(click.Context(group))
+    assert [name for name, _ in commands() if name.split()[0] not in text] == []
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [name for name, _ in commands() if not re.search(rf"hpo {name}\b", text)] == []
+
+
+def documents() -> list[Path]:
+    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "bench").glob("*.md")])
+
+
+@pytest.mark.parametrize("document", documents(), ids=name_of)
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.S)
+    targets = [target.split("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text)]
+    local = [target for target in targets if target and not re.match(r"[a-z]+:", target)]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", documents(), ids=name_of)
+def test_documents_name_commands_and_files_that_exist(document: Path) -> None:
+    text = document.read_text()
+    assert set(re.findall(r"^(?:\$ )?hpo ([a-z]+)\b", text, re.M)) | set(re.findall(r"`hpo ([a-z]+)\b", text)) <= set(
+        COMMANDS
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    files = re.findall(r"`((?:hpo|models|objectives|tests|bench|docs|deploy|studies)/[\w./-]+\.\w+)`", text)
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
+# ---- torch is paid for by those who train: 2.4 s and 0.8 GB
+
+#: Every command that only looks, one after the other; after each, whether torch is there now.
+LOOKING = """
+import sys
+from hpo.cli.group import hpo
+
+for words in (["--help"], ["status"], ["studies"], ["objectives"], ["logs", "made-up", "0"], ["report"],
+              ["export", "made-up", "-o", "trials.csv"], ["stop", "made-up"],
+              *([command, "--help"] for command in sys.argv[1:])):
+    try:
+        hpo(words, prog_name="hpo")
+    except SystemExit as end:
+        code = end.code
+    print("::", "_".join(words), code, "torch" in sys.modules, flush=True)
+import hpo.dashboard, hpo.engines.local, hpo.study_file, hpo.cli.view
+print("::", "dashboard", 0, "torch" in sys.modules)
+"""
+
+
+def test_looking_imports_no_torch(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "runs")
+    store, source = Store(files.database_url, create=True), ROOT / "studies/digits.yaml"
+    vocabulary = importlib.import_module("objectives.digits").Digits().vocabulary()
+    own = {"text": source.read_text(), "source": str(source), "objective": "digits", "vocabulary": vocabulary}
+    record = store.studies.create("made-up", {}, **facts(**own, metric="macro_f1"))
+    store.leases.new_trial(record.study_id, "w", 0, 9)
+    store.close()
+    files.trial_log(record.folder, 0).write_text("a line\n")
+    command = [sys.executable, "-c", LOOKING, *COMMANDS]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    ends = re.findall(r"^:: (\S+) (\S+) (\S+)$", done.stdout, re.M)
+    assert len(ends) == 9 + len(COMMANDS), done.stderr
+    assert [f"{words} ended with {code}" for words, code, _ in ends if code != "0"] == [], done.stderr
+    assert next((f"{words} imports torch" for words, _, torch in ends if torch == "True"), None) is None

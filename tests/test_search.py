@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from hpo.objective import Batch, DataError, Outputs, Params, Term
+from hpo.objective import Batch, DataError, Epoch, Outputs, Params, Term
 from hpo.records import TrialRecord
-from hpo.search import Search, SpaceExhausted
-from hpo.store import MOST_LOSSES, LeaseLost, Store, Watch
+from hpo.search import REDRAWS, Search, SpaceExhausted
+from hpo.store import MOST_LOSSES, Lease, LeaseLost, Store, Watch
 from hpo.training import FoldRun, Interrupted
 from hpo.trial import run_trial
-from tests.toy import STUDY, Launched, Toy, launch
+from tests.toy import STUDY, Launched, Toy, launch, toy_params
 
 #: Three kinds of finite ranges, 3 x 2 x 2 points.
 FINITE = """\
@@ -116,8 +117,10 @@ def test_a_huge_grid_is_not_listed_to_find_one_point(tmp_path: Path, monkeypatch
     axes = "".join(f"    {name}_weight: {{float: [0, 1], step: 0.000001}}\n" for name in ("class", "number"))
     launched = launch(sqlite(tmp_path), tmp_path, study(f"space:\n  loss:\n{axes}"))
     search = launched.search
-    monkeypatch.setattr(search, "_draw", lambda lease, draw, once=iter([None] * 10 + ["found"]): next(once))
-    assert search.choose(launched.trial()) == "found"
+    found = toy_params()
+    answers = iter([*[None] * REDRAWS, found])
+    monkeypatch.setattr(search, "_draw", lambda lease, draw: next(answers))
+    assert search.choose(launched.trial()) is found
 
 
 def test_named_configurations_bring_their_values_and_changes(tmp_path: Path) -> None:
@@ -219,23 +222,20 @@ def test_a_configuration_that_diverges_is_pruned_and_infeasible(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("error", "state", "end", "text"),
     [
-        (
-            torch.OutOfMemoryError("CUDA out of memory. Tried\nmore"),
-            "PRUNED",
-            "out_of_memory",
-            "CUDA out of memory. Tried",
-        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "PRUNED", "out_of_memory", "CUDA out of memory."),
+        (RuntimeError("DefaultCPUAllocator: not enough"), "PRUNED", "out_of_memory", "not enough"),
+        (MemoryError("full"), "PRUNED", "out_of_memory", "full"),
         (DataError("rows.csv, row 3: no label"), "FAIL", "data_error", "rows.csv, row 3: no label"),
         (ValueError("shapes"), "FAIL", "code_error", "ValueError: shapes"),
         (KeyError("walk"), "FAIL", "code_error", "KeyError: 'walk'"),
         (OwnError("mine"), "FAIL", "code_error", "OwnError: mine"),
-        (MemoryError("full"), "FAIL", "code_error", "MemoryError: full"),
         (OSError("no such device"), "FAIL", "code_error", "OSError: no such device"),
+        (SystemExit(3), "FAIL", "code_error", "SystemExit: 3"),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
 def test_what_an_objective_raises_is_on_record(
-    tmp_path: Path, error: Exception, state: str, end: str, text: str
+    tmp_path: Path, error: BaseException, state: str, end: str, text: str
 ) -> None:
     launched = launch(sqlite(tmp_path), tmp_path, objective=Raises(error))
     ours, theirs = run_one(launched)
@@ -263,10 +263,10 @@ def test_a_metric_that_no_epoch_has_fails_with_its_name(tmp_path: Path) -> None:
 
 def test_a_trial_that_loses_its_worker_too_often_fails(tmp_path: Path) -> None:
     launched = launch(sqlite(tmp_path), tmp_path)
-    launched.trial()
+    lease: Lease | None = launched.trial()
     for _ in range(MOST_LOSSES):
         lease = launched.store.leases.take_over(launched.record.study_id, "w", Watch(0.0))
-        assert lease is not None
+    assert lease is not None
     run_trial(lease, launched.search, launched.around)
     ours, theirs = both(launched)
     assert ours.state == theirs.state.name == "FAIL"
@@ -275,13 +275,25 @@ def test_a_trial_that_loses_its_worker_too_often_fails(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_the_pruner_had_given_up_is_not_trained_again(tmp_path: Path) -> None:
-    """Its worker died between the decision and the end."""
+    """Its worker died between the decision and the end; its value is that of its best epoch on record."""
     launched = launch(sqlite(tmp_path), tmp_path)
-    lease = replace(launched.trial(), end="pruned")
-    run_trial(lease, launched.search, launched.around)
+    first = launched.trial()
+    launched.search.choose(first)
+    for number, value in enumerate((0.4, 0.7, 0.6), 1):
+        decision = partial(bool, number == 3)
+        launched.store.leases.record(first, [made_epoch(number, value)], (number, value), decision)
+    second = launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0))
+    assert second is not None
+    assert second.end == "pruned"
+    run_trial(second, launched.search, launched.with_stop(pytest.fail))
     ours, theirs = both(launched)
     assert ours.state == theirs.state.name == "PRUNED"
-    assert (ours.end, ours.epochs) == ("pruned", ())
+    assert (ours.end, ours.value, len(ours.epochs)) == ("pruned", 0.7, 3)
+
+
+def made_epoch(number: int, accuracy: float) -> Epoch:
+    facts: dict[str, Any] = {"lr": 0.1, "gradient_norm": 1.0, "seconds": 1.0, "samples": 9, "peak_memory_mb": 1.0}
+    return Epoch(number=number, train={"loss": 1.0}, validation={"accuracy": accuracy}, **facts)
 
 
 def test_the_pruner_of_the_study_decides(tmp_path: Path) -> None:

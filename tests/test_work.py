@@ -55,7 +55,7 @@ def saved(launched: Launched, lease: Lease) -> list[str]:
 
 def work(launched: Launched, lease: Lease, log: Log, around: Surroundings | None = None) -> list[Epoch]:
     around = around or launched.around
-    return list(advance(around.run(lease, launched.spec.params(LR)), lease, around, log))
+    return [epoch for epoch, _ in advance(around.run(lease, launched.spec.params(LR)), lease, around, log)]
 
 
 def interrupted_at(look: int) -> Any:
@@ -69,7 +69,7 @@ def stopped(launched: Launched, lease: Lease, log: Log, look: int, **changes: An
     around = replace(launched.around, stop=interrupted_at(look), **changes)
     run, found = around.run(lease, launched.spec.params(LR)), []
     with pytest.raises(Interrupted):
-        for epoch in advance(run, lease, around, log):
+        for epoch, _ in advance(run, lease, around, log):
             found.append(epoch)
     return found
 
@@ -115,7 +115,7 @@ def test_whatever_is_recorded_can_be_gone_on_with(launched: Launched, log: Log) 
     """When the caller gets an epoch, it is on disk; the last one needs no checkpoint."""
     lease = launched.trial()
     run = launched.around.run(lease, launched.spec.params(LR))
-    seen = [(epoch.number, saved(launched, lease)) for epoch in advance(run, lease, launched.around, log)]
+    seen = [(epoch.number, saved(launched, lease)) for epoch, _ in advance(run, lease, launched.around, log)]
     assert seen == [(1, ["1/1"]), (2, ["1/1", "1/2"]), (3, ["1/1", "1/2"])]
 
 
@@ -184,7 +184,7 @@ def test_a_finished_run_trains_no_more(launched: Launched, log: Log) -> None:
     """Killed between its last epoch and its end; the last state was checkpointed by hand."""
     lease = launched.trial()
     run = launched.around.run(lease, launched.spec.params(LR))
-    whole = list(advance(run, lease, launched.around, log))
+    whole = [epoch for epoch, _ in advance(run, lease, launched.around, log)]
     Checkpoints(folder(launched, lease), 1).save(run.state_dict())
     around = replace(launched.around, stop=pytest.fail)
     assert work(launched, successor(lease), log, around) == whole

@@ -38,7 +38,7 @@ class Toy(Objective):
     version = 1
     terms = ("class", "number")
     scores = MappingProxyType({"accuracy": "maximize", "mae": "minimize"})
-    prepare_keys = ("rows",)
+    prepare_keys: tuple[str, ...] = ("rows",)
     defaults = MappingProxyType(
         {
             "data.batch_size": 16,
@@ -216,7 +216,16 @@ def launch(url: str, root: Path, text: str = STUDY, objective: Objective | None 
     spec = Study.from_text(text, str(root / "toy.yaml"), lambda _: objective)
     record = create_or_resume(spec, None, store, files, objective, None, lambda _: None)
     arrays = open_arrays(objective, None, spec.fixed, files.cache)
-    parts: dict[str, Any] = {"store": store, "files": files, "record": record, "spec": spec, "objective": objective}
-    parts |= {"arrays": arrays, "feed": Feed(arrays, CPU), "split": Split.from_json(record.split)}
-    around = Surroundings(**parts, **({"checkpoint_every": 0.0, "stop": lambda: False} | changes))
-    return Launched(store, files, record, spec, around)
+    around = Surroundings(
+        store=store,
+        files=files,
+        record=record,
+        spec=spec,
+        objective=objective,
+        arrays=arrays,
+        feed=Feed(arrays, CPU),
+        split=Split.from_json(record.split),
+        checkpoint_every=0.0,
+        stop=lambda: False,
+    )
+    return Launched(store, files, record, spec, replace(around, **changes))

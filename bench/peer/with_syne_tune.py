@@ -1,6 +1,6 @@
 """The digits study with Syne Tune: BOHB (its ASHA with a TPE-like model), the local backend, two workers.
 
-    python -m bench.peer.with_syne_tune TRIALS SEED
+python -m bench.peer.with_syne_tune TRIALS SEED
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def main() -> None:
     tuner = Tuner(
         trial_backend=LocalBackend(entry_point=str(Path(__file__).with_name("syne_tune_trial.py"))),
         scheduler=scheduler,
-        stop_criterion=StoppingCriterion(max_num_trials_finished=trials),
+        # "Stop once more than this number of trials have been started", and let those run to their end.
+        stop_criterion=StoppingCriterion(max_num_trials_started=trials - 1),
+        wait_trial_completion_when_stopping=True,
         n_workers=2,
         sleep_time=SLEEP_SECONDS,
     )

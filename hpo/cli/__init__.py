@@ -26,6 +26,6 @@ def _hide_password() -> None:
             url, rest = word.removeprefix("--storage="), sys.argv[position + 1 :]
         else:
             continue
-        if "@" in url:
+        if "@" in url or "password" in url:
             arguments = [sys.executable, "-P", "-m", "hpo", *sys.argv[1:position], *rest]
             os.execve(sys.executable, arguments, os.environ | {"HPO_STORAGE": url})

@@ -130,10 +130,10 @@ class Mistake(click.ClickException):
 def find_study(name: str) -> Path:
     """The file `name`, or the study of that name that ships with hpo."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.exists():
-        if not path.is_file():
-            raise Mistake(f"{path}: no such file")
+    if path.is_file():
         return path
+    if path.suffix in (".yaml", ".yml"):
+        raise Mistake(f"{path}: no such file")
     shipped = Path(__file__).parents[2] / "studies"
     found = shipped / f"{name}.yaml"
     if not found.is_file():
@@ -145,7 +145,9 @@ def find_study(name: str) -> Path:
 def existing(store: Store, name: str | None) -> StudyRecord:
     """The study of that name, or the only one there is."""
     if name is not None:
-        return store.studies.get(Path(name).stem if name.endswith((".yaml", ".yml")) else name)
+        from hpo.study import read_name
+
+        return store.studies.get(read_name(Path(name)) if name.endswith((".yaml", ".yml")) else name)
     studies = store.studies.all()
     if len(studies) == 1:
         return studies[0]

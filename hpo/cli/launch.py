@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from hpo.store import Store
 
 
+#: More devices than one machine has.
+MANY = 64
 #: Exit code of a launch that was asked to stop, by Ctrl-C or `hpo stop`.
 STOPPED = 128 + signal.SIGINT
 
@@ -61,32 +65,42 @@ def launch(
     hpo launch abr --data recordings/ --trials 40 --devices cuda:0,cuda:1
     hpo launch my_study.yaml --storage postgresql://me@db/hpo
     """
-    from hpo.engines.local import LocalEngine, environment
-    from hpo.engines.local import devices as devices_of
-    from hpo.study import read_name
+    from hpo.study import NAME, NAME_RULE, read_name
 
     path = mistakes(find_study)(study)
     name = new_name or read_name(path)
-    try:
-        slots = devices_of(devices, workers or 1)
-        slots = slots if workers else devices_of(devices, len(set(devices_of(devices, 64))))
-    except ValueError as error:
-        raise Mistake(str(error)) from None
-    environ = environment(place.url, max(1, (os.cpu_count() or 1) // len(slots)))
-    engine = LocalEngine(environ, click.echo)
-    interrupts = _catch_signals()
-    try:
-        for number, device in enumerate(slots):
-            words = ["worker", name, "--device", device, "--supervised", "--runs", str(place.files.root)]
-            words += ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
-            engine.start(words, place.files.worker_log(name, number))
-        _prepare(path, name, data, trials, place, environ, interrupts)
-        code = _supervise(engine, place, name, interrupts)
-    finally:
-        engine.stop()
+    if not NAME.fullmatch(name):
+        raise Mistake(f"--new-name {name}: {NAME_RULE}")
+    options = ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
+    with _engine(place, name, devices, workers, options) as (engine, interrupts):
+        _prepare(path, name, data, trials, place, engine.environ, interrupts)
+        code = _supervise(engine, place, name, interrupts, promoted=not no_promote)
     if code == 0 and report:
         _report(place, name)
     sys.exit(code)
+
+
+@contextmanager
+def _engine(
+    place: Place, name: str, devices: str, workers: int | None, options: Sequence[str]
+) -> Iterator[tuple[LocalEngine, list[int]]]:
+    """Workers that have been started and wait for `go`, and the signals that have come; stopped on leaving."""
+    from hpo.engines.local import LocalEngine, environment
+    from hpo.engines.local import devices as devices_of
+
+    try:
+        slots = devices_of(devices, workers or len(set(devices_of(devices, MANY))))
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    engine = LocalEngine(environment(place.url, max(1, len(os.sched_getaffinity(0)) // len(slots))), click.echo)
+    interrupts = _catch_signals()
+    try:
+        for number, device in enumerate(slots):
+            words = ["worker", name, "--device", device, "--supervised", "--runs", str(place.files.root), *options]
+            engine.start(words, place.files.worker_log(name, number))
+        yield engine, interrupts
+    finally:
+        engine.stop()
 
 
 def _catch_signals() -> list[int]:
@@ -122,27 +136,34 @@ def _prepare(
         sys.exit(process.returncode)
 
 
-def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int]) -> int:
+def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool) -> int:
     """Watch the workers until the study is done; the exit code."""
     from hpo.cli.view import LaunchView
+    from hpo.store import DATABASE_ERRORS
 
     store = place.store()
     record = store.studies.get(name)
     engine.go()
     with LaunchView(store, record) as view:
-        while engine.tick(store, record.study_id) and not interrupts:
-            view.update()
+        while not interrupts:
+            try:
+                if not engine.tick(store, record.study_id):
+                    break
+                view.update()
+            except DATABASE_ERRORS:
+                time.sleep(1)  # the workers know how to wait for the database, too
     if interrupts:
         click.echo("stopping: every trial is given back at its last epoch boundary (again to end at once)")
         _on_second_signal(engine)
         engine.stop()
+        engine.give_back(store, record.study_id)
         click.echo("stopped; the same command goes on from here")
         return 128 + interrupts[0]
     if store.studies.stop_requested(record.study_id):
         click.echo("stopped by `hpo stop`; the same command goes on from here")
         return STOPPED
     view.summary()
-    return _outcome(store, record)
+    return _outcome(store, store.studies.get(name), promoted)
 
 
 def _on_second_signal(engine: LocalEngine) -> None:
@@ -154,11 +175,14 @@ def _on_second_signal(engine: LocalEngine) -> None:
     signal.signal(signal.SIGTERM, end)
 
 
-def _outcome(store: Store, record: StudyRecord) -> int:
-    """0 when at least one trial is complete and no promotion failed."""
-    final = store.reading.final(record.study_id)
-    complete = store.reading.states(record.study_id)["COMPLETE"]
-    return 0 if complete and (final is None or final.status != "failed") else 1
+def _outcome(store: Store, record: StudyRecord, promoted: bool) -> int:
+    """0 when the budget is used, something is complete, and the promotion, if wanted, is done."""
+    reading, study_id = store.reading, record.study_id
+    hours_used = record.hours is not None and reading.compute_hours(study_id) >= record.hours
+    searched = reading.tickets(study_id) >= record.trials or record.exhausted or hours_used
+    final = reading.final(study_id)
+    proven = not promoted or (final is not None and final.status == "done")
+    return 0 if searched and proven and reading.states(study_id)["COMPLETE"] else 1
 
 
 def _report(place: Place, name: str) -> None:
@@ -199,6 +223,7 @@ def prepare(study: Path, name: str, data: Path | None, trials: int | None, place
 @click.option(
     "--threads", type=click.IntRange(1), default=None, help="CPU threads; default OMP_NUM_THREADS or all cores."
 )
+@click.option("--no-search", is_flag=True, hidden=True)
 @click.option("--supervised", is_flag=True, hidden=True)
 @placed
 def worker(
@@ -207,6 +232,7 @@ def worker(
     no_promote: bool,
     checkpoint_every: float,
     threads: int | None,
+    no_search: bool,
     supervised: bool,
     place: Place,
 ) -> None:
@@ -224,7 +250,7 @@ def worker(
     if supervised and not os.read(sys.stdin.fileno(), 3):
         sys.exit(0)  # the launch was given up before the study was there
     store = place.store()
-    count = threads or int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    count = threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
     try:
         made = Worker(
             store,
@@ -233,6 +259,7 @@ def worker(
             resolve,
             device=device,
             threads=count,
+            search=not no_search,
             promote=not no_promote,
             checkpoint_every=checkpoint_every,
             supervised=supervised,
@@ -245,28 +272,25 @@ def worker(
 
 @click.command()
 @click.argument("study", required=False)
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--devices", default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes; default one per device.")
+@click.option("--devices", default="auto", show_default=True, help="auto, cpu, or a list such as cuda:0,cuda:1.")
 @placed
-@click.pass_context
-def promote(context: click.Context, study: str | None, workers: int, devices: str, place: Place) -> None:
+def promote(study: str | None, workers: int | None, devices: str, place: Place) -> None:
     """Retrain the best trial and the baseline over all folds and refit the best, after `launch --no-promote`.
+
+    Begins no new trials; jobs that failed are tried again.
 
     \b
     hpo promote digits --workers 2
     """
-    from hpo.engines.local import LocalEngine, environment
-    from hpo.engines.local import devices as devices_of
-
-    record = existing(place.store(), study)
-    engine = LocalEngine(environment(place.url, max(1, (os.cpu_count() or 1) // workers)), click.echo)
-    interrupts = _catch_signals()
-    try:
-        for number, device in enumerate(devices_of(devices, workers)):
-            words = ["worker", record.name, "--device", device, "--supervised", "--runs", str(place.files.root)]
-            engine.start(words, place.files.worker_log(record.name, number))
-        code = _supervise(engine, place, record.name, interrupts)
-    finally:
-        engine.stop()
-    _report(place, record.name)
-    context.exit(code)
+    store = place.store()
+    record = existing(store, study)
+    store.studies.request_stop(record.study_id, None)
+    store.promotions.retry_failed(record.study_id)
+    with _engine(place, record.name, devices, workers, ["--no-search"]) as (engine, interrupts):
+        code = _supervise(engine, place, record.name, interrupts, promoted=True)
+    if code != STOPPED:
+        final = store.reading.final(record.study_id)
+        code = 0 if final is not None and final.status == "done" else 1
+        _report(place, record.name)
+    sys.exit(code)

@@ -11,6 +11,7 @@ import click
 
 from hpo.cli.group import Place, placed
 
+OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
 
 
@@ -21,9 +22,18 @@ DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or
     "--weights", type=click.Path(path_type=Path), help="Other weights for the same network (.safetensors, .pt)."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
+@OWN
 @DEVICE
 @placed
-def evaluate(model: Path, data: Path | None, weights: Path | None, as_json: bool, device: str, place: Place) -> None:
+def evaluate(
+    model: Path,
+    data: Path | None,
+    weights: Path | None,
+    as_json: bool,
+    objective: str | None,
+    device: str,
+    place: Place,
+) -> None:
     """Score a final model on labelled data.
 
     \b
@@ -31,8 +41,11 @@ def evaluate(model: Path, data: Path | None, weights: Path | None, as_json: bool
     """
     from hpo.final_model import load_model
 
-    loaded = load_model(model, weights, device)
-    scores = loaded.evaluate(loaded.arrays(data, place.files.cache))
+    loaded = load_model(model, weights, device, objective)
+    arrays = loaded.arrays(data, place.files.cache)
+    if arrays.fingerprint == loaded.config["fingerprint"]:
+        click.echo("note: the model was trained on these rows; metrics.json has its scores on held-out ones", err=True)
+    scores = loaded.evaluate(arrays)
     if as_json:
         click.echo(json.dumps(scores))
         return
@@ -44,9 +57,10 @@ def evaluate(model: Path, data: Path | None, weights: Path | None, as_json: bool
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
+@OWN
 @DEVICE
 @placed
-def predict(model: Path, data: Path | None, output: Path, device: str, place: Place) -> None:
+def predict(model: Path, data: Path | None, output: Path, objective: str | None, device: str, place: Place) -> None:
     """Write a model's predictions, one row per row of DATA (default: the objective's own).
 
     \b
@@ -55,7 +69,7 @@ def predict(model: Path, data: Path | None, output: Path, device: str, place: Pl
     from hpo.files import write_whole
     from hpo.final_model import load_model
 
-    loaded = load_model(model, None, device)
+    loaded = load_model(model, None, device, objective)
     columns = loaded.predict(loaded.arrays(data, place.files.cache))
     text = io.StringIO()
     table = csv.writer(text)

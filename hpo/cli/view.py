@@ -15,6 +15,7 @@ from rich.table import Table
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
 from hpo.status import active, status
 from hpo.store import Store
+from hpo.wording import last_line
 
 #: Seconds between two looks at the database.
 REFRESH = 0.5
@@ -83,11 +84,11 @@ class LaunchView:
                 text += f"difference {scores[metric] - base:+.4g}"
             self._line(f"proven     {text}")
         if final and final["test_scores"].get(metric) is not None:
-            self._line(f"test       {metric} {final['test_scores'][metric]:.4g} on held-out rows, used once")
+            self._line(f"test       {metric} {final['test_scores'][metric]:.4g} on held-out rows")
         if final and final["path"]:
             self._line(f"model      {final['path']}")
         if final and final["error"]:
-            self._line(f"promotion failed: {final['error'].splitlines()[-1]}")
+            self._line(f"promotion failed: {last_line(final['error'])}")
         self._failures()
 
     def _failures(self) -> None:
@@ -95,8 +96,7 @@ class LaunchView:
         failed = [t for t in trials if t.state == "FAIL"]
         if failed:
             last = failed[-1]
-            text = (last.end_text or "").strip().splitlines()
-            self._line(f"failed     {len(failed)} trials; trial {last.number}: {text[-1] if text else last.end}")
+            self._line(f"failed     {len(failed)} trials; trial {last.number}: {last.end}: {last_line(last.end_text)}")
             self._line(f"           see `hpo logs {self._record.name} {last.number}`")
 
     def _catch_up(self, quiet: bool) -> None:
@@ -108,7 +108,7 @@ class LaunchView:
                     self._line(self._ended(trial))
         still = [t.number for t in trials if t.state in UNFINISHED]
         self._first_open = min(still) if still else max(self._reported, default=-1) + 1
-        for job in self._store.reading.jobs(self._record.study_id):
+        for job in self._store.reading.jobs(self._record.study_id, curves=False):
             if job.state in ("done", "failed") and job.job_id not in self._jobs_done:
                 self._jobs_done.add(job.job_id)
                 value = (job.scores or {}).get(self._record.metric)
@@ -120,9 +120,7 @@ class LaunchView:
     def _ended(self, trial: TrialRecord) -> str:
         name = f" ({trial.configuration})" if trial.configuration else ""
         value = "" if trial.value is None else f" {self._record.metric} {trial.value:.4g}"
-        why = (
-            "" if trial.end in (None, "pruned") else f" {trial.end}: {(trial.end_text or '').strip().splitlines()[-1]}"
-        )
+        why = "" if trial.end in (None, "pruned") else f" {trial.end}: {last_line(trial.end_text)}"
         return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}"
 
     def _table(self) -> Group:
@@ -131,7 +129,7 @@ class LaunchView:
         bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(self._eta(done)))
         bar.add_task(f"{escape(self._record.name)}", total=self._record.trials, completed=done)
         parts: list[Any] = [bar]
-        jobs = self._store.reading.jobs(study_id)
+        jobs = self._store.reading.jobs(study_id, curves=False)
         if jobs:
             promotion = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
             finished = sum(job.state in ("done", "failed") for job in jobs)

@@ -6,6 +6,7 @@ Imports no torch: the supervisor stays small while its children train.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,16 +14,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from hpo.store import Store
 
-#: Restarts of one slot without a finished trial in between before it is given up.
+#: Restarts of one slot whose worker brought nothing to an end before the slot is given up.
 MOST_RESTARTS = 3
 #: Seconds a worker has to give its work back before it is killed.
 PATIENCE = 15.0
+#: A worker that cannot work, whatever is tried again: the message is in its log.
+MISTAKE = 2
 #: A worker that gave its work back exits with this code.
 STOPPED = 143
 
@@ -37,7 +39,7 @@ def devices(wanted: str, workers: int) -> list[str]:
         names = [f"cuda:{number}" for number in range(_gpus())] or ["cpu"]
     else:
         names = [name.strip() for name in wanted.split(",")]
-        bad = [name for name in names if name != "cpu" and not name.removeprefix("cuda:").isdigit()]
+        bad = [name for name in names if name != "cpu" and not re.fullmatch(r"cuda:\d+", name)]
         if bad:
             raise ValueError(f"--devices {wanted}: {', '.join(bad)} is not auto, cpu or cuda:N")
     return [names[slot % len(names)] for slot in range(workers)]
@@ -68,10 +70,8 @@ class Slot:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
-    ended: int = 0  #: trials of the study that had ended at the last restart
     restart_at: float = 0.0
     finished: bool = False
-    output: IO[bytes] | None = field(default=None, repr=False)
 
 
 class LocalEngine:
@@ -83,7 +83,7 @@ class LocalEngine:
     """
 
     def __init__(self, environ: dict[str, str], say: Callable[[str], None]) -> None:
-        self._environ, self._say = environ, say
+        self.environ, self._say = environ, say
         self.slots: list[Slot] = []
 
     def start(self, arguments: Sequence[str], log: Path) -> None:
@@ -125,6 +125,14 @@ class LocalEngine:
                 process.kill()
                 process.wait()
 
+    def give_back(self, store: Store, study_id: int) -> None:
+        """Return what workers held that had to be killed; they were asked to end, so it counts as no loss."""
+        for slot in self.slots:
+            if slot.process is not None:
+                for name in store.workers.names(study_id, socket.gethostname(), slot.process.pid):
+                    store.leases.give_back_lost(name, losses=0)
+                    store.workers.gone(name, "stopped")
+
     def _spawn(self, slot: Slot) -> None:
         slot.log.parent.mkdir(parents=True, exist_ok=True)
         with slot.log.open("ab") as output:
@@ -134,7 +142,7 @@ class LocalEngine:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environ,
+                env=self.environ,
                 start_new_session=True,
             )
 
@@ -150,17 +158,20 @@ class LocalEngine:
     def _reap(self, slot: Slot, code: int, store: Store, study_id: int) -> None:
         assert slot.process is not None
         pid, slot.process = slot.process.pid, None
-        for name in store.workers.names(study_id, socket.gethostname(), pid):
-            returned = store.leases.give_back_lost(name)
+        names = store.workers.names(study_id, socket.gethostname(), pid)
+        returned = sum(store.leases.give_back_lost(name) for name in names)
+        for name in names:
             store.workers.gone(name, "lost")
-            if returned:
-                self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
-        if code in (0, STOPPED):
+        if returned:
+            self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
+        elif code in (0, STOPPED):
             slot.finished = True
             return
-        ended = store.reading.ended(study_id)
-        slot.restarts = 1 if ended > slot.ended else slot.restarts + 1
-        slot.ended = ended
+        if code == MISTAKE:
+            slot.finished = True
+            self._say(slot.log.read_text().strip().splitlines()[-1])
+            return
+        slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1
         if slot.restarts > MOST_RESTARTS:
             slot.finished = True
             self._say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")

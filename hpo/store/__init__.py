@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from hpo.store.database import DATABASE_ERRORS, Database, LeaseLost, StorageError, Unknown, parse_url, redacted
-from hpo.store.leases import MOST_LOSSES, Lease, Leases, Watch
+from hpo.store.database import DATABASE_ERRORS, Database, Exists, LeaseLost, StorageError, Unknown, parse_url, redacted
+from hpo.store.leases import MOST_LOSSES, Lease, Leases
 from hpo.store.promotions import Promotions
 from hpo.store.reading import Reading
 from hpo.store.studies import Studies
+from hpo.store.watch import Watch
 from hpo.store.workers import Workers
 
 __all__ = [
     "DATABASE_ERRORS",
     "MOST_LOSSES",
+    "Exists",
     "Lease",
     "LeaseLost",
     "StorageError",

@@ -55,6 +55,10 @@ class Unknown(LookupError):
     """No study of that name; the message names those there are."""
 
 
+class Exists(Exception):
+    """There is a study of that name."""
+
+
 class LeaseLost(Exception):
     """Another worker holds the lease: whatever was about to be written is refused."""
 
@@ -272,7 +276,8 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
         with FileLock(database.with_name(database.name + ".init.lock")):
             yield
         return
-    with engine.connect() as connection:
+    # Outside a transaction, which would be ended for idling while the tables are made.
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("SET lock_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _INIT_LOCK})
         yield  # released with the connection, also when this process dies

@@ -8,8 +8,7 @@ period of its own monotonic clock, while the database answered, takes over with 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from hpo.objective import Epoch, Params
 from hpo.store import tables
 from hpo.store.clock import utc_now
 from hpo.store.database import Database
+from hpo.store.watch import Watch
 
 #: A unit of work lost this often in a row without a new epoch fails instead of being taken over again.
 MOST_LOSSES = 3
@@ -47,34 +47,6 @@ class Lease:
     end: str | None  #: `pruned` when the pruner had decided before the last holder died
 
 
-class Watch:
-    """Which leases have not moved for `grace` seconds of our own clock (the rule of client-go's leader election).
-
-    Wall clocks of other machines play no part. `forget` after the database did not answer: nobody could beat then.
-    """
-
-    def __init__(self, grace: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.grace, self._clock = grace, clock
-        self._seen: dict[int, tuple[tuple[int, int], float]] = {}
-
-    def stale(self, leases: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Those of (lease_id, token, beat) that have stood still for the grace period."""
-        now, still = self._clock(), []
-        current: dict[int, tuple[tuple[int, int], float]] = {}
-        for lease_id, token, beat in leases:
-            state, since = self._seen.get(lease_id, (None, now))
-            if state != (token, beat):
-                since = now
-            current[lease_id] = ((token, beat), since)
-            if now - since >= self.grace:
-                still.append((lease_id, token, beat))
-        self._seen = current
-        return still
-
-    def forget(self) -> None:
-        self._seen.clear()
-
-
 class Leases:
     """Claim, renew, record, finish, give back."""
 
@@ -85,11 +57,20 @@ class Leases:
         """Fence every transaction of this thread by the lease."""
         return self._db.under(lease.lease_id, lease.token)
 
-    def new_trial(self, study_id: int, worker: str, fold: int, limit: int) -> Lease | None:
+    def new_trial(
+        self, study_id: int, worker: str, fold: int, limit: int, room: Callable[[int], bool] = lambda _: True
+    ) -> Lease | None:
         """Take a ticket of the budget: the next enqueued trial, or a new one; None when `limit` are taken.
 
         Trial, lease and ticket appear in one transaction, so that neither a kill nor a race leaves one without the
         others or goes over the budget.
+
+        Args:
+            study_id: of the study.
+            worker: the holder.
+            fold: on which the trial trains.
+            limit: tickets of the budget.
+            room: whether a finite space has a point left, given how many trials have yet to choose theirs.
         """
         lease, trial = tables.leases, tables.optuna_trials
         with self._db.transaction() as connection:
@@ -101,6 +82,8 @@ class Leases:
                 trial.c.study_id == study_id, trial.c.state == TrialState.WAITING
             )
             trial_id = connection.execute(enqueued).scalar_one()
+            if trial_id is None and not room(connection.execute(tickets.where(lease.c.params.is_(None))).scalar_one()):
+                return None
             if trial_id is None:
                 trial_id = self._db.create_new_trial(study_id)
             else:
@@ -117,10 +100,8 @@ class Leases:
         with self._db.transaction() as connection:
             self._lock(connection, study_id)
             begun = sa.select(lease.c.job_id).where(lease.c.job_id.is_not(None))
-            waiting = (
-                sa.select(job).where(job.c.study_id == study_id, job.c.job_id.not_in(begun)).order_by(job.c.job_id)
-            )
-            row = connection.execute(waiting.limit(1)).one_or_none()
+            waiting = sa.select(job).where(job.c.job_id.in_(_current_jobs(study_id)), job.c.job_id.not_in(begun))
+            row = connection.execute(waiting.order_by(job.c.job_id).limit(1)).one_or_none()
             if row is None:
                 return None
             candidate = self._candidate(connection, study_id, row.candidate)
@@ -132,8 +113,9 @@ class Leases:
         """A unit of work that was given back, or whose holder has stood still for the watch's grace period."""
         lease = tables.leases
         with self._db.reading() as connection:
+            current = sa.or_(lease.c.job_id.is_(None), lease.c.job_id.in_(_current_jobs(study_id)))
             returned = sa.select(lease.c.lease_id, lease.c.token, lease.c.beat).where(
-                lease.c.study_id == study_id, lease.c.state == "returned"
+                lease.c.study_id == study_id, lease.c.state == "returned", current
             )
             offered = [(tuple(row), False) for row in connection.execute(returned.order_by(lease.c.lease_id))]
             stale = [(row, True) for row in watch.stale(self._held(connection, study_id))]
@@ -224,12 +206,19 @@ class Leases:
         with self._db.transaction() as connection:
             self._update(connection, lease, state="returned")
 
-    def give_back_lost(self, worker: str) -> int:
-        """Return whatever a process held that has been seen to be dead; counts as a loss."""
+    def ended_by(self, workers: Sequence[str]) -> int:
+        """Units of work that these workers brought to an end."""
+        table = tables.leases
+        query = sa.select(sa.func.count()).where(table.c.worker.in_(workers), table.c.state == "done")
+        with self._db.reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def give_back_lost(self, worker: str, losses: int = 1) -> int:
+        """Return whatever a process held that has been seen to be dead; no loss when it was asked to end."""
         table = tables.leases
         held = (table.c.worker == worker, table.c.state == "held")
         with self._db.transaction() as connection:
-            returned = table.update().where(*held).values(state="returned", losses=table.c.losses + 1)
+            returned = table.update().where(*held).values(state="returned", losses=table.c.losses + losses)
             return connection.execute(returned).rowcount
 
     def open(self, study_id: int, *, trials_only: bool = False) -> int:
@@ -238,6 +227,8 @@ class Leases:
         query = sa.select(sa.func.count()).where(table.c.study_id == study_id, table.c.state != "done")
         if trials_only:
             query = query.where(table.c.trial_id.is_not(None))
+        else:
+            query = query.where(sa.or_(table.c.job_id.is_(None), table.c.job_id.in_(_current_jobs(study_id))))
         with self._db.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -326,3 +317,11 @@ class Leases:
         record = {"seconds": epoch.seconds, "record": json.dumps(epoch.to_json())}
         statement = insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
         connection.execute(statement.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))
+
+
+def _current_jobs(study_id: int) -> sa.Select[Any]:
+    """Ids of the jobs of the promotion under way; those of an earlier one, before the budget grew, are history."""
+    job, final = tables.jobs, tables.finals
+    candidates = sa.or_(job.c.candidate == final.c.candidate, job.c.candidate == final.c.baseline)
+    joined = sa.select(job.c.job_id).join(final, final.c.study_id == job.c.study_id)
+    return joined.where(job.c.study_id == study_id, candidates)

@@ -41,16 +41,31 @@ class Promotions:
         return None if row is None else (row.candidate, row.baseline)
 
     def reset(self, study_id: int) -> None:
-        """Forget the promotion, so that a study with a larger budget promotes again; its jobs' results are kept."""
+        """Forget the promotion, so that a study with a larger budget promotes again.
+
+        Results of folds are kept, for a candidate that may win again; a refit belongs to one promotion.
+        """
+        job, ours = tables.jobs, tables.jobs.c.study_id == study_id
         with self._db.transaction() as connection:
+            connection.execute(job.delete().where(ours, job.c.fold < 0))
             connection.execute(tables.finals.delete().where(tables.finals.c.study_id == study_id))
 
-    def finish(self, study_id: int, path: str | None, error: str | None) -> None:
-        """Note where the final model lies, or why there is none."""
+    def retry_failed(self, study_id: int) -> int:
+        """Open the jobs that failed for another attempt; returns their number."""
+        lease, final = tables.leases, tables.finals
+        failed = (lease.c.study_id == study_id, lease.c.job_id.is_not(None), lease.c.end.is_not(None))
+        with self._db.transaction() as connection:
+            connection.execute(final.update().where(final.c.study_id == study_id).values(end_text=None))
+            return connection.execute(lease.delete().where(*failed)).rowcount
+
+    def finish(self, study_id: int, candidate: int, path: str | None, error: str | None) -> None:
+        """Note where the final model of this candidate lies, or why there is none."""
         final = tables.finals
         with self._db.transaction() as connection:
             values = {"path": path, "end_text": error}
-            connection.execute(final.update().where(final.c.study_id == study_id).values(**values))
+            connection.execute(
+                final.update().where(final.c.study_id == study_id, final.c.candidate == candidate).values(**values)
+            )
 
     def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self._db.engine.name == "sqlite" else postgresql.insert(table)

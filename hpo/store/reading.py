@@ -67,14 +67,15 @@ class Reading:
             query = query.where(trial.c.number.in_(numbers))
         with self._db.reading() as connection:
             rows = connection.execute(query).all()
-            wanted = lease.c.trial_id.is_not(None)
+            some = numbers is not None
+            wanted = lease.c.trial_id.in_([row.id for row in rows]) if some else lease.c.trial_id.is_not(None)
             epochs = self._epochs(connection, study_id, wanted) if curves else {}
             searched = self._searched(connection, study_id, start)
             enqueued = self._enqueued(connection, study_id)
         return [_trial(row, epochs, searched, enqueued) for row in rows]
 
     def best_trial(self, study_id: int, direction: str) -> TrialRecord | None:
-        """The COMPLETE trial with the best recorded value.
+        """The COMPLETE trial with the best recorded value, without its curve.
 
         Taken from our own rows, which are written under a lease, not from Optuna's, which anybody may have told.
         """
@@ -89,10 +90,10 @@ class Reading:
         )
         with self._db.reading() as connection:
             number = connection.execute(query).scalar_one_or_none()
-        return None if number is None else self.trials(study_id, [number])[0]
+        return None if number is None else self.trials(study_id, [number], start=number, curves=False)[0]
 
-    def jobs(self, study_id: int) -> list[JobRecord]:
-        """Every job of the promotion."""
+    def jobs(self, study_id: int, *, curves: bool = True) -> list[JobRecord]:
+        """Every job of the promotion; `curves=False` reads no epochs."""
         job, lease, final = tables.jobs, tables.leases, tables.finals
         columns = (lease.c.lease_id, lease.c.state, lease.c.worker, lease.c.end_text, final.c.candidate.label("best"))
         query = (
@@ -106,7 +107,7 @@ class Reading:
         )
         with self._db.reading() as connection:
             rows = connection.execute(query).all()
-            epochs = self._epochs(connection, study_id, lease.c.job_id.is_not(None))
+            epochs = self._epochs(connection, study_id, lease.c.job_id.is_not(None)) if curves else {}
         return [_job(row, epochs) for row in rows]
 
     def final(self, study_id: int) -> FinalRecord | None:
@@ -114,7 +115,7 @@ class Reading:
         with self._db.reading() as connection:
             query = sa.select(tables.finals).where(tables.finals.c.study_id == study_id)
             row = connection.execute(query).one_or_none()
-        return None if row is None else _final(row, self.jobs(study_id))
+        return None if row is None else _final(row, self.jobs(study_id, curves=False))
 
     def workers(self, study_id: int) -> list[WorkerRecord]:
         """Every worker that ever registered, the newest last."""

@@ -16,7 +16,7 @@ from optuna.trial import TrialState, create_trial
 from hpo.records import StudyRecord
 from hpo.store import tables
 from hpo.store.clock import utc_now
-from hpo.store.database import Database, StorageError, Unknown
+from hpo.store.database import Database, Exists, StorageError, Unknown
 
 _JSON = ("split", "info", "vocabulary", "versions")
 
@@ -28,12 +28,15 @@ class Studies:
         self._db = database
 
     def create(self, name: str, configurations: Mapping[str, Mapping[str, Any]], **facts: Any) -> StudyRecord:
-        """Create the study with its named configurations enqueued, or return the one somebody else just made.
+        """Create the study with its named configurations enqueued.
 
         Args:
             name: unique in the database.
             configurations: name -> values of every searched parameter, tried first in this order.
             facts: the remaining fields of StudyRecord.
+
+        Raises:
+            Exists: when there is one of that name, perhaps made by another launch a moment ago.
         """
         direction = StudyDirection.MAXIMIZE if facts["direction"] == "maximize" else StudyDirection.MINIMIZE
         row = {key: json.dumps(value) if key in _JSON else value for key, value in facts.items()}
@@ -46,8 +49,17 @@ class Studies:
                 self._db.set_study_user_attr(study_id, "hpo", "made by hpo; launch, stop and delete it with hpo")
                 self._enqueue(study_id, configurations)
         except DuplicatedStudyError:
-            pass
+            self.get(name)  # refuses another tool's
+            raise Exists(name) from None
         return self.get(name)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a study of that name; one of another tool is refused with StorageError."""
+        try:
+            self.get(name)
+        except Unknown:
+            return False
+        return True
 
     def change(self, study_id: int, configurations: Mapping[str, Mapping[str, Any]], **facts: Any) -> None:
         """Apply what may change in a running study: a larger budget, further configurations, targets (in `text`)."""
@@ -95,9 +107,15 @@ class Studies:
 
     def _enqueue(self, study_id: int, configurations: Mapping[str, Mapping[str, Any]]) -> None:
         for name, point in configurations.items():
+            if name in self._configurations(study_id):
+                continue  # another launch has added it a moment ago
             attrs = {"fixed_params": dict(point)}
             trial = create_trial(state=TrialState.WAITING, system_attrs=attrs, user_attrs={"configuration": name})
             self._db.create_new_trial(study_id, trial)
+
+    def _configurations(self, study_id: int) -> set[str]:
+        trials = self._db.get_all_trials(study_id, deepcopy=False)
+        return {trial.user_attrs["configuration"] for trial in trials if "configuration" in trial.user_attrs}
 
     @staticmethod
     def _query() -> sa.Select[Any]:

@@ -1,6 +1,6 @@
 """A store without rows, once per back end, and eight processes for the races.
 
-Tables are made once per session: a database of its own for each test, as `url` gives, costs half a second on PostgreSQL.
+Tables are made once per session: a database for each test, as `url` gives, costs half a second on PostgreSQL.
 """
 
 from __future__ import annotations

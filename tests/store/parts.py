@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from hpo.objective import LOOP_DEFAULTS, Epoch, Params
 from hpo.store import Lease, Store
@@ -58,6 +60,16 @@ def epoch(number: int, f1: float = 0.5, seconds: float = 2.0) -> Epoch:
 def suggested(lease: Lease, lr: float = 1e-3) -> list[tuple[Any, ...]]:
     """What a sampler has chosen for one parameter, as the storage is told."""
     return [(lease.trial_id, "optimizer.lr", lr, FloatDistribution(1e-5, 1.0, log=True), None)]
+
+
+def tells(store: Store, lease: Lease, value: float | None, state: TrialState | None = None) -> Callable[[], None]:
+    """Tells Optuna how the trial of the lease ended."""
+
+    def tell() -> None:
+        done = TrialState.COMPLETE if state is None else state
+        store.database.set_trial_state_values(lease.trial_id or 0, done, None if value is None else [value])
+
+    return tell
 
 
 def contents(store: Store) -> Contents:

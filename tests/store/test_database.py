@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
@@ -17,7 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from hpo.records import StudyRecord
-from hpo.store import StorageError, Store, parse_url, redacted, tables
+from hpo.store import StorageError, Store, Watch, parse_url, redacted, tables
 from tests.store import parts
 from tests.store.racers import RACERS, Racers, open_empty
 
@@ -206,35 +205,25 @@ def refuse_theirs(url: str) -> None:
     assert store.studies.all() == []
     assert parts.contents(store) == before
     ours = store.studies.create("ours", {}, **parts.facts())
-    assert store.leases.take_over(ours.study_id, "w", _Impatient()) is None  # their running trial is no lease of ours
+    assert store.leases.take_over(ours.study_id, "w", Watch(0.0)) is None  # their running trial is no lease of ours
     parts.trial(store, ours.study_id)
     store.studies.delete(ours.study_id)
     assert parts.contents(store) == before
     store.close()
 
 
-class _Impatient:
-    """Takes every lease for silent."""
-
-    grace = 0.0
-
-    def stale(self, leases: Any) -> list[Any]:
-        return list(leases)
-
-
 # ---- transactions
 
 
 def test_a_transaction_holds_optuna_s_writes_and_ours_or_none(store: Store, study: StudyRecord) -> None:
-    lease = parts.trial(store, study.study_id)
+    trial_id = parts.trial(store, study.study_id).trial_id or 0
     before = parts.contents(store)
-    assert lease.trial_id is not None
 
     def write() -> None:
         store.studies.mark_exhausted(study.study_id)
-        store.database.set_trial_intermediate_value(lease.trial_id, 1, 0.5)
-        store.database.set_trial_user_attr(lease.trial_id, "note", "x")
-        store.database.set_trial_state_values(lease.trial_id, TrialState.COMPLETE, [0.5])
+        store.database.set_trial_intermediate_value(trial_id, 1, 0.5)
+        store.database.set_trial_user_attr(trial_id, "note", "x")
+        store.database.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
         store.database.create_new_trial(study.study_id)
         store.database.set_study_user_attr(study.study_id, "note", "y")
 

@@ -99,7 +99,9 @@ def test_where_a_promotion_stands(
 ) -> None:
     finished(store, study.study_id, scores, refit)
     if end:
-        store.promotions.finish(study.study_id, *end)
+        planned = store.promotions.planned(study.study_id)
+        assert planned is not None
+        store.promotions.finish(study.study_id, planned[0], *end)
     final = store.reading.final(study.study_id)
     assert final is not None
     assert final.status == status

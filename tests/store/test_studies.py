@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 
 from hpo.records import StudyRecord
 from hpo.store import LeaseLost, Store, Unknown
@@ -64,7 +63,7 @@ def test_a_change_is_whole(store: Store, study: StudyRecord) -> None:
 def test_stopping_is_asked_for_and_taken_back(store: Store, study: StudyRecord) -> None:
     assert store.studies.stop_requested(study.study_id) is None
     for how in ("requested", "now", None):
-        store.studies.request_stop(study.study_id, how)  # type: ignore[arg-type]
+        store.studies.request_stop(study.study_id, how)
         assert store.studies.stop_requested(study.study_id) == how == store.studies.get("made-up").stop
     assert store.studies.stop_requested(999) is None
 
@@ -95,14 +94,10 @@ def filled(store: Store, name: str) -> StudyRecord:
     store.workers.register(record.study_id, f"worker of {name}", "host", 1, "cpu")
     for _ in range(2):
         lease = parts.trial(store, record.study_id, f"worker of {name}")
-        assert lease.trial_id is not None
-        trial_id = lease.trial_id
         store.leases.choose(lease, parts.params(0.1 * (lease.number or 0)), parts.suggested(lease))
         store.leases.record(lease, [parts.epoch(1), parts.epoch(2)], (2, 0.5), lambda: True)
-        store.database.set_trial_user_attr(trial_id, "note", name)
-        done = TrialState.COMPLETE
-        tell = lambda trial_id=trial_id: store.database.set_trial_state_values(trial_id, done, [0.5])  # noqa: E731
-        store.leases.finish_trial(lease, tell, value=0.5)
+        store.database.set_trial_user_attr(lease.trial_id or 0, "note", name)
+        store.leases.finish_trial(lease, parts.tells(store, lease, 0.5), value=0.5)
     store.promotions.plan(record.study_id, 1, 0, True, [(1, 0, 0), (0, 0, 0)])
     job = store.leases.new_job(record.study_id, f"worker of {name}")
     assert job is not None

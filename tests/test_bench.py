@@ -1,0 +1,87 @@
+"""The benchmarks start and run; nothing is timed here."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.measure import Goal, alternate, ratio, table
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", ["loop", "overhead", "peers", "gpu"])
+def test_help_says_what_is_measured(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(f"bench.{name}")
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert module.__doc__.splitlines()[0] in shown
+    assert "--quick" in shown and "--write" in shown
+
+
+def test_loop_runs() -> None:
+    # In a process of its own: it sets the number of torch's threads.
+    command = [sys.executable, "-m", "bench.loop", "--quick"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith(("| digits", "| abr"))]
+    sides = [(objective.strip(), side.strip()) for objective, side in rows]
+    assert sides == [(o, s) for o in ("digits", "abr") for s in ("FoldRun", "by hand", "DataLoader")]
+
+
+def test_gpu_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = importlib.import_module("bench.gpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert gpu.main([]) == 2
+    assert capsys.readouterr().err == "bench.gpu measures on a GPU, and torch finds none here\n"
+
+
+def test_sides_take_turns() -> None:
+    order: list[str] = []
+
+    def side(name: str, value: float) -> Callable[[], float]:
+        def measure() -> float:
+            order.append(name)
+            return value
+
+        return measure
+
+    found = alternate({"a": side("a", 2.0), "b": side("b", 1.0)}, 3)
+    assert "".join(order) == "abbaab"
+    assert found == {"a": [2.0] * 3, "b": [1.0] * 3}
+
+
+def test_ratio_is_taken_within_a_repetition() -> None:
+    # Twice as fast throughout, on a machine that slows down: the medians' quotient would say 2.2.
+    assert ratio([2.0, 4.0, 40.0], [1.0, 2.0, 20.0]) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "text"),
+    [
+        ({"at_most": 1.05}, 1.05, "time: 1.05x, must be at most 1.05x: yes"),
+        ({"at_most": 1.05}, 1.06, "time: 1.06x, must be at most 1.05x: NO"),
+        ({"at_least": 2.0}, 2.0, "time: 2x, must be at least 2x: yes"),
+        ({"at_least": 2.0}, 1.99, "time: 1.99x, must be at least 2x: NO"),
+    ],
+)
+def test_goals(bound: dict[str, float], value: float, text: str) -> None:
+    goal = Goal(what="time", value=value, **bound)  # type: ignore[arg-type]
+    assert str(goal) == text
+    assert goal.reached is text.endswith("yes")
+
+
+def test_table_is_markdown() -> None:
+    assert table(["name", "ms"], [["a", 1.23456], ["bb", 10]]) == (
+        "| name |    ms |\n"  #
+        "|------|------:|\n"
+        "| a    | 1.235 |\n"
+        "| bb   |    10 |"
+    )
