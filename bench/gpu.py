@@ -14,9 +14,10 @@ import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from threading import BrokenBarrierError
 from typing import Any
 
@@ -88,11 +89,22 @@ def measure(name: str, count: int, cache: Path, data: Path | None, device: str, 
     for process in processes:
         process.start()
     try:
-        return [results.get(timeout=READY_SECONDS + 4 * seconds) for _ in processes]
+        return [_next(results, processes) for _ in processes]
     finally:
         for process in processes:
             process.join(timeout=10)
             process.kill()
+
+
+def _next(results: Any, processes: Sequence[Any]) -> Rate:
+    """The next result; ends the benchmark when a process has died instead."""
+    while True:
+        try:
+            rate: Rate = results.get(timeout=1)
+            return rate
+        except Empty:
+            if any(process.exitcode for process in processes):
+                raise SystemExit("a process of the measurement has died, see above") from None
 
 
 def _worker(name: str, cache: Path, data: Path | None, device: str, seconds: float, barrier: Any, results: Any) -> None:

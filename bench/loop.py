@@ -42,17 +42,7 @@ VALIDATION_BATCHES = 4  #: validation batches are this much larger, on every sid
 def fold_run(task: Task, epochs: int) -> Iterator[float]:
     """The service's loop."""
     feed = Feed(task.arrays, torch.device("cpu"))
-    run = FoldRun(
-        task.objective,
-        task.arrays,
-        feed,
-        task.fold,
-        task.params,
-        task.metric,
-        epochs=epochs,
-        seed=0,
-        stop=lambda: False,
-    )
+    run = FoldRun(task.objective, task.arrays, feed, task.fold, task.params, task.metric, epochs=epochs, seed=0)
     while not run.finished:
         yield run.epoch().validation[task.metric.name]
 
@@ -95,9 +85,7 @@ def data_loader(task: Task, epochs: int) -> Iterator[float]:
 class _Samples(Dataset[Batch]):
     """Samples as dictionaries of tensors."""
 
-    def __init__(
-        self, task: Task, rows: list[int], transform: Callable[[Batch], Batch] = lambda sample: sample
-    ) -> None:
+    def __init__(self, task: Task, rows: list[int], transform: Callable[[Batch], Batch] = lambda one: one) -> None:
         self._tensors = {name: torch.from_numpy(task.arrays[name]) for name in task.arrays}
         self._rows, self._transform = rows, transform
 
@@ -131,7 +119,7 @@ def _train(
         for batch in training_batches():
             loss = _loss(task, model(batch), batch, statistics)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             clip_grad_norm_(model.parameters(), params.optimizer["gradient_clip"])
             optimizer.step()
             schedule.step()
@@ -219,9 +207,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="recordings for abr; synthetic ones without")
     parser.add_argument("--epochs", type=int, default=10, help="measured per training and side (%(default)s)")
     parser.add_argument("--repetitions", type=int, default=7, help="of each side (%(default)s)")
-    parser.add_argument(
-        "--cpu-seconds", action="store_true", help="of the process, not of the clock: on a busy machine"
-    )
+    parser.add_argument("--cpu-seconds", action="store_true", help="of the process, not wall time: on a busy machine")
     options = parser.parse_args(words)
     epochs, repetitions = (1, 1) if options.quick else (options.epochs, options.repetitions)
     clock = time.process_time if options.cpu_seconds else time.perf_counter

@@ -99,8 +99,8 @@ def per_epoch(options: argparse.Namespace) -> tuple[str, list[Goal]]:
             study = _study_file(Path(folder), options.trials)
             costs: dict[str, list[Cost]] = {"hpo launch": [], "bare ask/tell": []}
             sides = {
-                "hpo launch": _measuring(costs["hpo launch"], lambda f=fresh, s=study: service(f(), s)),
-                "bare ask/tell": _measuring(costs["bare ask/tell"], lambda f=fresh, s=study: bare(f(), s)),
+                "hpo launch": _measuring(costs["hpo launch"], service, fresh, study),
+                "bare ask/tell": _measuring(costs["bare ask/tell"], bare, fresh, study),
             }
             found = alternate(sides, options.repetitions)
         times = ratio(found["hpo launch"], found["bare ask/tell"])
@@ -114,9 +114,9 @@ def per_epoch(options: argparse.Namespace) -> tuple[str, list[Goal]]:
     return table(header, rows), goals
 
 
-def _measuring(costs: list[Cost], run: Callable[[], Cost]) -> Callable[[], float]:
+def _measuring(costs: list[Cost], run: Callable[[str, Path], Cost], fresh: Fresh, study: Path) -> Callable[[], float]:
     def measure() -> float:
-        costs.append(run())
+        costs.append(run(fresh(), study))
         return costs[-1].per_epoch
 
     return measure

@@ -10,9 +10,9 @@ space, first configurations, batch size, loss, AdamW, schedule and early stoppin
   Syne Tune    BOHB (its ASHA with a TPE-like model), LocalBackend, two workers, looked at every 0.1 s
 
 The time is that of the whole command, from the start of the process to its end. The tools sample and stop differently,
-so they train different numbers of epochs: both are printed. hpo and Optuna run several times, in alternating order, each
-time with another seed (of folds and sampler), the others once. The first run makes an environment for Ray Tune and Syne Tune outside the
-repository, which borrows torch from this interpreter's.
+so they train different numbers of epochs: both are printed. hpo and Optuna run several times, in alternating order,
+each time with another seed (of folds and sampler), the others once, with the first seed. The first run makes an
+environment for Ray Tune and Syne Tune outside the repository, which borrows torch from this interpreter's.
 Must reach: at most 0.8x the wall time of the Optuna script; 4x as fast as Ray Tune, 3x as fast as Syne Tune.
 """
 
@@ -57,9 +57,7 @@ def main(words: list[str] | None = None) -> int:
     parser = arguments("peers", __doc__)
     parser.add_argument("--trials", type=int, default=48)
     parser.add_argument("--repetitions", type=int, default=3, help="of hpo and Optuna (%(default)s)")
-    parser.add_argument(
-        "--peers-venv", type=Path, default=DEFAULT_VENV, help="environment to use or make (%(default)s)"
-    )
+    parser.add_argument("--peers-venv", type=Path, default=DEFAULT_VENV, help="used, or made (%(default)s)")
     parser.add_argument("--skip", nargs="*", default=[], choices=("ray", "syne-tune"))
     options = parser.parse_args(words)
     if options.quick:
@@ -86,9 +84,8 @@ def _run_all(options: argparse.Namespace, python: str, folder: Path) -> dict[str
     others: dict[str, Callable[[], Outcome]] = {}
     if "ray" not in options.skip:
         others["Ray Tune"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0])
-        others["Ray Tune, reuse_actors"] = lambda: peer(
-            python, "with_ray", options.trials, 0, digits[0], "--reuse-actors"
-        )
+        reuse = "--reuse-actors"
+        others["Ray Tune, reuse_actors"] = lambda: peer(python, "with_ray", options.trials, 0, digits[0], reuse)
     if "syne-tune" not in options.skip:
         others["Syne Tune"] = lambda: peer(python, "with_syne_tune", options.trials, 0, digits[0])
     for name, run in others.items():
@@ -149,7 +146,7 @@ def _write_digits(folder: Path, seed: int) -> Path:
     parts = {"train": fold.train, "validation": fold.validation}
     arrays = {f"{part}_{name}": task.arrays[name][rows] for part, rows in parts.items() for name in task.arrays}
     path = folder / f"digits-{seed}.npz"
-    np.savez(path, **arrays)  # type: ignore[arg-type]
+    np.savez(path, **arrays)
     return path
 
 
@@ -161,14 +158,9 @@ def environment(folder: Path) -> str:
         return str(python)
     print(f"making {folder} for {' and '.join(PEERS)}", file=sys.stderr, flush=True)
     venv.create(folder, with_pip=True, clear=True)
-    ours = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    # Five gigabytes of torch are not installed twice: what we lack is found in the interpreter's that runs this.
-    (Path(ours.stdout.strip()) / "borrowed.pth").write_text(get_path("purelib") + "\n")
+    packages = _output([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
+    # Five gigabytes of torch are not installed twice: what is missing there is found where this interpreter has it.
+    (Path(packages) / "borrowed.pth").write_text(get_path("purelib") + "\n")
     subprocess.run([python, "-m", "pip", "install", "-qq", "--only-binary=:all:", *PEERS], check=True)
     done.write_text(" ".join(PEERS))
     return str(python)
@@ -178,8 +170,11 @@ def _versions(python: str) -> str:
     if not python:
         return ""
     code = "from importlib.metadata import version as v; print(*(f'{n} {v(n)}' for n in ('ray', 'syne-tune', 'torch')))"
-    shown = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout
-    return f"Environment of the peers: {shown.strip()}"
+    return f"Environment of the peers: {_output([python, '-c', code])}"
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _table(outcomes: dict[str, list[Outcome]]) -> str:

@@ -37,8 +37,7 @@ def digits(cache: Path) -> Task:
     objective = Digits()
     try:
         arrays = open_arrays(objective, None, objective.defaults, cache)
-    except ModuleNotFoundError as error:
-        print(f"{error.name} is missing: random images take the place of the digits", file=sys.stderr)
+    except ModuleNotFoundError:
         arrays = _random_digits(cache / "random-digits")
     return _task(objective, arrays, epochs=12)
 
@@ -58,7 +57,10 @@ def _task(objective: Objective, arrays: Arrays, epochs: int) -> Task:
 
 
 def _random_digits(folder: Path) -> Arrays:
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        return Arrays(folder)
+    print("scikit-learn is missing: random images take the place of the digits", file=sys.stderr)
+    folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
     made = ArrayFolder(folder)
     made.add("image", generator.random((1200, 1, 8, 8), dtype=np.float32))

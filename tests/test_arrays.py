@@ -131,20 +131,53 @@ def test_prepared_data_are_found_again_only_for_the_same_question(tmp_path: Path
     assert len({arrays.fingerprint for arrays in [first, *different]}) == 6
 
 
-def test_the_fingerprint_does_not_depend_on_where_the_data_lie(tmp_path: Path) -> None:
-    class Folders(Toy):
-        def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
-            return super().prepare(None, data, folder)
+class Folders(Toy):
+    """Reads no file of its folder."""
 
+    def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
+        return super().prepare(None, data, folder)
+
+
+def fingerprint(source: Path) -> str:
+    return open_arrays(Folders(), source, {"data.rows": 9}, source / "runs" / "cache").fingerprint
+
+
+def test_the_fingerprint_does_not_depend_on_where_the_data_lie(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     (here / "deep").mkdir(parents=True)
     (here / "deep" / "a.csv").write_text("1,2")
     (here / "b.csv").write_text("3")
     shutil.copytree(here, there)
-    found = [open_arrays(Folders(), place, {"data.rows": 9}, tmp_path / "cache") for place in (here, there)]
-    assert found[0].fingerprint == found[1].fingerprint
+    first = fingerprint(here)
+    assert fingerprint(there) == first
     (there / "b.csv").rename(there / "c.csv")
-    assert open_arrays(Folders(), there, {"data.rows": 9}, tmp_path / "cache").fingerprint != found[0].fingerprint
+    assert fingerprint(there) != first
+
+
+def test_what_is_no_data_does_not_change_the_fingerprint(tmp_path: Path) -> None:
+    """`--data .`: the runs folder lies within and grows while workers open the data."""
+    (tmp_path / "a.csv").write_text("1")
+    first = fingerprint(tmp_path)
+    (tmp_path / ".DS_Store").write_text("x")
+    (tmp_path / "runs" / "hpo.db").write_text("x")
+    assert fingerprint(tmp_path) == first
+    (tmp_path / "b.csv").write_text("2")
+    assert fingerprint(tmp_path) != first
+
+
+def test_a_study_opens_the_data_it_was_launched_with(tmp_path: Path) -> None:
+    """By fingerprint, without reading gigabytes of recordings again; built anew only from the same content."""
+    source, cache, options = tmp_path / "rows.txt", tmp_path / "runs" / "cache", {"data.rows": 9}
+    source.write_text("50")
+    first = open_arrays(Toy(), source, options, cache)
+    source.write_text("51")
+    assert len(open_arrays(Toy(), source, options, cache, first.fingerprint)) == 50
+    shutil.rmtree(first.path)
+    message = r"rows\.txt: the content of the files has changed since the study was launched"
+    with pytest.raises(DataError, match=message):
+        open_arrays(Toy(), source, options, cache, first.fingerprint)
+    source.write_text("50")
+    assert open_arrays(Toy(), source, options, cache, first.fingerprint).fingerprint == first.fingerprint
 
 
 def test_what_a_killed_worker_left_is_built_anew(tmp_path: Path) -> None:

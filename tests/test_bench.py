@@ -22,7 +22,7 @@ def test_help_says_what_is_measured(name: str, capsys: pytest.CaptureFixture[str
         module.main(["--help"])
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert module.__doc__.splitlines()[0] in shown
+    assert str(module.__doc__).splitlines()[0] in shown
     assert "--quick" in shown and "--write" in shown
 
 
@@ -41,6 +41,12 @@ def test_gpu_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert gpu.main([]) == 2
     assert capsys.readouterr().err == "bench.gpu measures on a GPU, and torch finds none here\n"
+
+
+def test_phases_of_the_pause_exist() -> None:
+    from bench.turnaround import PHASES
+
+    assert [name for name, (owner, method) in PHASES.items() if not hasattr(owner, method)] == []
 
 
 def test_sides_take_turns() -> None:

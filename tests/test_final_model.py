@@ -138,7 +138,8 @@ def test_new_data_are_prepared_as_for_training(folder: Path, tmp_path: Path) -> 
 
 
 def test_the_package_offers_it_without_importing_torch(folder: Path) -> None:
-    code = "import sys, hpo; assert 'torch' not in sys.modules; print(type(hpo.load_model(sys.argv[1], objective='tests.toy:Toy')).__name__)"
+    load_it = "hpo.load_model(sys.argv[1], objective='tests.toy:Toy')"
+    code = f"import sys, hpo; assert 'torch' not in sys.modules; print(type({load_it}).__name__)"
     command = [sys.executable, "-c", code, str(folder)]
     assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout == "FinalModel\n"
     assert hpo.load_model is load_model

@@ -23,8 +23,8 @@ from tests.store.parts import facts
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("hpo", "models", "objectives")
-#: Lines of a file.
-MOST_LINES = 360
+#: Lines of a file; `strict_yaml` is one subject with many messages.
+MOST_LINES, LONGER = 330, {"hpo/strict_yaml.py": 350}
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
@@ -165,7 +165,7 @@ def test_no_file_that_is_read_can_bring_code_along(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_file_holds_one_subject(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= MOST_LINES
+    assert len(path.read_text().splitlines()) <= LONGER.get(name_of(path), MOST_LINES)
 
 
 # ---- commands

@@ -59,28 +59,27 @@ def sqlite(root: Path) -> str:
 
 @pytest.mark.parametrize("sampler", ["random", "{name: tpe, startup_trials: 3}"])
 def test_two_workers_visit_every_point_of_a_finite_space_once(url: str, tmp_path: Path, sampler: str) -> None:
+    """With a budget for more, no ticket is taken that no point is left for."""
     launched = launch(url, tmp_path, study(FINITE, sampler))
+    study_id = launched.record.study_id
 
     def work(_: int) -> list[tuple[float, int, str]]:
         store, found = Store(url), []
         search = Search(store, launched.record, launched.spec)
-        while True:
-            lease = store.leases.new_trial(launched.record.study_id, "w", 0, 10**6)
-            assert lease is not None
-            try:
-                with store.leases.under(lease):
-                    found.append(point(search.choose(lease)))
-                    value = 0.1 * len(found)
-                    store.leases.finish_trial(lease, tell(search, lease, value), value=value)
-            except SpaceExhausted:
-                store.close()
-                return found
+        while (lease := store.leases.new_trial(study_id, "w", 0, 10**6, search.has_room)) is not None:
+            with store.leases.under(lease):
+                found.append(point(search.choose(lease)))
+                value = 0.1 * len(found)
+                store.leases.finish_trial(lease, tell(search, lease, value), value=value)
+        store.close()
+        return found
 
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(work, range(2)))
     assert launched.spec.points() == len(POINTS) == 12
     assert len(both[0]) + len(both[1]) == 12
     assert {*both[0], *both[1]} == POINTS
+    assert launched.store.reading.tickets(study_id) == 12
     launched.store.close()
 
 
@@ -97,6 +96,16 @@ def test_a_space_with_named_points_is_used_up_by_the_others(tmp_path: Path) -> N
     assert set(found) == POINTS
     with pytest.raises(SpaceExhausted):
         search.choose(launched.trial())
+
+
+def test_room_is_what_the_trials_under_way_leave(tmp_path: Path) -> None:
+    launched = launch(sqlite(tmp_path), tmp_path, study("space: {model: {width: {int: [4, 12], step: 4}}}\n"))
+    search = launched.search
+    assert [search.has_room(unchosen) for unchosen in (0, 1, 2, 3)] == [True, True, True, False]
+    search.choose(launched.trial())
+    assert [search.has_room(unchosen) for unchosen in (0, 1, 2)] == [True, True, False]
+    infinite = study("space: {optimizer: {lr: {float: [0.1, 0.2]}}}\n").replace("study: toy", "study: infinite")
+    assert launch(sqlite(tmp_path), tmp_path, infinite).search.has_room(10**9)
 
 
 def test_an_exhausted_space_is_on_record(tmp_path: Path) -> None:

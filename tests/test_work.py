@@ -152,6 +152,15 @@ def test_the_next_worker_goes_on_to_the_same_numbers(launched: Launched, log: Lo
     assert all(name.startswith("2/") for name in set(saved(launched, lease)) - {f"1/{k}" for k in (1, 2)})
 
 
+def test_restored_epochs_are_told_from_new_ones(launched: Launched, log: Log) -> None:
+    """The pruner has decided on them already."""
+    lease = launched.trial()
+    stopped(launched, lease, log, 13)
+    run = launched.around.run(lease, launched.spec.params(LR))
+    found = [(epoch.number, old) for epoch, old in advance(run, successor(lease), launched.around, log)]
+    assert found == [(1, True), (2, True), (3, False)]
+
+
 def test_stopped_again_and_again_it_still_comes_to_the_same(launched: Launched, log: Log, tmp_path: Path) -> None:
     lease = launched.trial()
     whole = work(launched, replace(lease, lease_id=77), Log(tmp_path / "whole.log"))
@@ -238,6 +247,12 @@ def test_a_pruner_is_waited_for(launched: Launched) -> None:
         assert epochs_of(launched) == [1]
         assert recorder.record(made(2), (2, 0.5))
     assert launched.store.reading.trials(launched.record.study_id)[0].end == "pruned"
+
+
+def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> None:
+    with Recorder(launched.store, launched.trial(), pytest.fail) as recorder:
+        assert not recorder.record(made(1), (1, 0.5), restored=True)
+    assert epochs_of(launched) == [1]
 
 
 def test_a_lost_lease_is_noticed_at_the_next_epoch_or_at_the_end(launched: Launched) -> None:

@@ -1,6 +1,6 @@
 """The digits study as a plain Optuna script: two processes share a study in SQLite.
 
-python -m bench.peer.with_optuna TRIALS SEED
+Usage: `python -m bench.peer.with_optuna TRIALS SEED`, in an empty folder.
 """
 
 from __future__ import annotations

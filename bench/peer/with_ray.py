@@ -1,6 +1,6 @@
 """The digits study with Ray Tune: OptunaSearch (TPE), ASHA, two trials at a time with one core each.
 
-python -m bench.peer.with_ray TRIALS SEED [--reuse-actors]
+Usage: `python -m bench.peer.with_ray TRIALS SEED [--reuse-actors]`, in an empty folder.
 """
 
 from __future__ import annotations

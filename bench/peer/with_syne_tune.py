@@ -1,6 +1,6 @@
 """The digits study with Syne Tune: BOHB (its ASHA with a TPE-like model), the local backend, two workers.
 
-python -m bench.peer.with_syne_tune TRIALS SEED
+Usage: `python -m bench.peer.with_syne_tune TRIALS SEED`, in an empty folder.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """A store without rows, once per back end, and eight processes for the races.
 
-Tables are made once per session: a database for each test, as `url` gives, costs half a second on PostgreSQL.
+Tables are made once per session: a database of its own for each test, as `url` gives, costs PostgreSQL half a second.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from hpo.records import StudyRecord
-from hpo.store import Store
+from hpo.store import Store, tables
 from tests.store.parts import facts
 from tests.store.racers import Racers
 
@@ -29,43 +28,41 @@ def race() -> Iterator[Racers]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tables") / "hpo.db"
-    Store(f"sqlite:///{path}", create=True).close()
-    return path
+def sqlite_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    path: Path = tmp_path_factory.mktemp("tables") / "hpo.db"
+    return Store(f"sqlite:///{path}", create=True)
 
 
 @pytest.fixture(scope="session")
-def postgres_tables(postgres_server: str) -> Iterator[sa.Engine]:
+def postgres_store(postgres_server: str) -> Store:
     server = sa.create_engine(postgres_server, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(sa.text("CREATE DATABASE tables"))
     server.dispose()
     url = sa.make_url(postgres_server).set(database="tables")
-    Store(url.render_as_string(hide_password=False), create=True).close()
-    engine = sa.create_engine(url)
-    yield engine
-    engine.dispose()
+    return Store(url.render_as_string(hide_password=False), create=True)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database with tables and no rows, once per back end."""
-    if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_tables"), tmp_path / "hpo.db")
-        return f"sqlite:///{tmp_path / 'hpo.db'}"
-    engine: sa.Engine = request.getfixturevalue("postgres_tables")
-    names = [name for name in sa.inspect(engine).get_table_names() if name not in VERSIONS]
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
-    return engine.url.render_as_string(hide_password=False)
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Without rows; its numbers begin at 1."""
+    made: Store = request.getfixturevalue(f"{request.param}_store")
+    ours, theirs = tables.metadata.sorted_tables, tables.optuna_metadata.sorted_tables
+    names = [table.name for table in reversed([*theirs, *ours]) if table.name not in VERSIONS]
+    with made.database.transaction() as connection:
+        if request.param == "sqlite":
+            for name in names:
+                connection.execute(sa.text(f"DELETE FROM {name}"))
+        else:
+            connection.execute(sa.text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    made = Store(database)
-    yield made
-    made.close()
+def database(store: Store) -> str:
+    """The URL by which another process opens the database of `store`."""
+    return store.database.engine.url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hpo.store import StorageError, Store, Watch, parse_url, redacted, tables
 from tests.store import parts
 from tests.store.racers import RACERS, Racers, open_empty
 
-ROUNDS = 4
+ROUNDS = 3
 #: A password with everything that formatting, quoting and parsing could trip over.
 SECRET = "s3{0}!r}%(x)s@:/?#[]$ecret"
 QUOTED = "s3%7B0%7D%21r%7D%25%28x%29s%40%3A%2F%3F%23%5B%5D%24ecret"

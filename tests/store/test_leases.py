@@ -57,6 +57,26 @@ def test_no_ticket_is_left_when_the_budget_is_spent(store: Store, study: StudyRe
     assert store.leases.new_trial(study.study_id, "w", 0, 3) is not None
 
 
+def test_a_new_trial_needs_a_point_an_enqueued_one_has_its_own(store: Store) -> None:
+    """`room` is asked with the number of trials that have yet to choose their point."""
+    study_id = store.studies.create("made-up", {"before": {"lr": 0.1}}, **parts.facts()).study_id
+    asked: list[int] = []
+
+    def room(unchosen: int) -> bool:
+        asked.append(unchosen)
+        return len(asked) == 1
+
+    assert store.leases.new_trial(study_id, "w", 0, 9, room) is not None
+    assert asked == []
+    second = store.leases.new_trial(study_id, "w", 0, 9, room)
+    assert second is not None
+    store.leases.choose(second, params(0.1), [])
+    before = parts.contents(store)
+    assert store.leases.new_trial(study_id, "w", 0, 9, room) is None
+    assert asked == [1, 1]  # the enqueued one before and after the second has chosen
+    assert parts.contents(store) == before
+
+
 def test_a_ticket_is_taken_whole_or_not_at_all(
     store: Store, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +199,22 @@ def test_a_process_seen_dead_gives_back_at_once_what_it_held(store: Store, study
     assert taken is not None
     assert (taken.lease_id, taken.losses) == (mine.lease_id, 1)
     assert store.leases.renew(other)
+
+
+def test_who_was_asked_to_end_loses_nothing(store: Store, study: StudyRecord) -> None:
+    trial(store, study.study_id, "slow")
+    assert store.leases.give_back_lost("slow", losses=0) == 1
+    taken = store.leases.take_over(study.study_id, "next", Watch(NEVER))
+    assert taken is not None
+    assert taken.losses == 0
+
+
+def test_what_workers_brought_to_an_end_is_counted(store: Store, study: StudyRecord) -> None:
+    for worker, ends in (("a", True), ("a", False), ("b", True), ("c", True)):
+        lease = trial(store, study.study_id, worker)
+        if ends:
+            store.leases.finish_trial(lease, lambda: None, value=None)
+    assert [store.leases.ended_by(names) for names in ([], ["a"], ["a", "b"], ["x"])] == [0, 1, 2, 0]
 
 
 def test_losses_count_until_an_epoch_is_new(store: Store, study: StudyRecord) -> None:

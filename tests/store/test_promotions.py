@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.records import StudyRecord
-from hpo.store import Store
+from hpo.store import Store, Watch
 from tests.store import parts
 from tests.store.racers import RACERS, Racers, plan
 
@@ -55,6 +55,52 @@ def test_a_larger_budget_promotes_anew_and_keeps_the_results(store: Store, study
     store.promotions.plan(study.study_id, 1, 0, True, [(1, 0, 0), (0, 0, 0)])
     found = store.reading.jobs(study.study_id)
     assert [(job.candidate, job.role, job.state) for job in found] == [(0, "baseline", "done"), (1, "best", "waiting")]
+
+
+def test_a_refit_belongs_to_one_promotion(store: Store, study: StudyRecord) -> None:
+    finished(store, study.study_id, {0: {"f1": 0.5}, -1: {"f1": 0.4}})
+    store.promotions.reset(study.study_id)
+    store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0), (0, -1, 0)])
+    assert [(job.fold, job.state) for job in store.reading.jobs(study.study_id)] == [(0, "done"), (-1, "waiting")]
+
+
+def test_nobody_works_for_a_promotion_that_is_history(store: Store, study: StudyRecord) -> None:
+    """Its jobs may be waiting, or given back half done, when the budget grows and another trial wins."""
+    for lr in (0.1, 0.2):
+        store.leases.choose(parts.trial(store, study.study_id), parts.params(lr), [])
+    trials = store.leases.open(study.study_id)
+    store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0), (0, 1, 0)])
+    begun = store.leases.new_job(study.study_id, "w")
+    assert begun is not None
+    store.leases.give_back(begun)
+    assert store.leases.open(study.study_id) == trials + 1
+    store.promotions.reset(study.study_id)
+    store.promotions.plan(study.study_id, 1, None, True, [(1, 0, 0)])
+    assert store.leases.open(study.study_id) == trials
+    assert store.leases.take_over(study.study_id, "w", Watch(1e9)) is None
+    job = store.leases.new_job(study.study_id, "w")
+    assert job is not None
+    assert (job.candidate, job.fold) == (1, 0)
+    assert store.leases.new_job(study.study_id, "w") is None
+
+
+def test_failed_jobs_can_be_tried_again(store: Store, study: StudyRecord) -> None:
+    finished(store, study.study_id, {0: {"f1": 0.5}, 1: None})
+    store.promotions.finish(study.study_id, 0, None, "it broke")
+    assert store.promotions.retry_failed(study.study_id) == 1
+    final = store.reading.final(study.study_id)
+    assert final is not None
+    assert (final.status, final.end_text) == ("running", None)
+    again = store.leases.new_job(study.study_id, "w")
+    assert again is not None
+    assert (again.fold, again.losses, again.token) == (1, 0, 1)
+
+
+def test_a_refit_of_an_earlier_candidate_ends_nothing(store: Store, study: StudyRecord) -> None:
+    finished(store, study.study_id, {0: {"f1": 0.5}})
+    before = parts.contents(store)
+    store.promotions.finish(study.study_id, 7, "/late", None)
+    assert parts.contents(store) == before
 
 
 def finished(store: Store, study_id: int, scores: dict[int, dict[str, float] | None], refit: bool = True) -> None:

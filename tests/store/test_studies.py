@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from hpo.records import StudyRecord
-from hpo.store import LeaseLost, Store, Unknown
+from hpo.store import Exists, LeaseLost, Store, Unknown
 from tests.store import parts
 from tests.store.racers import Racers, create_study
 
@@ -57,6 +57,21 @@ def test_a_change_is_whole(store: Store, study: StudyRecord) -> None:
     before = parts.contents(store)
     with pytest.raises(TypeError):
         store.studies.change(study.study_id, {"worse": {"lr": object()}}, trials=99)
+    assert parts.contents(store) == before
+
+
+def test_a_configuration_is_added_once_however_many_launch_it(store: Store, study: StudyRecord) -> None:
+    for _ in range(2):
+        store.studies.change(study.study_id, {"more": {"lr": 0.3}}, trials=50)
+    assert store.reading.states(study.study_id)["WAITING"] == 1
+
+
+def test_a_name_is_taken_once(store: Store, study: StudyRecord) -> None:
+    before = parts.contents(store)
+    assert store.studies.exists("made-up")
+    assert not store.studies.exists("other")
+    with pytest.raises(Exists, match="made-up"):
+        store.studies.create("made-up", {"before": {"lr": 0.1}}, **parts.facts())
     assert parts.contents(store) == before
 
 
