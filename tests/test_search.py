@@ -104,7 +104,7 @@ def test_room_is_what_the_trials_under_way_leave(tmp_path: Path) -> None:
     assert [search.has_room(unchosen) for unchosen in (0, 1, 2, 3)] == [True, True, True, False]
     search.choose(launched.trial())
     assert [search.has_room(unchosen) for unchosen in (0, 1, 2)] == [True, True, False]
-    infinite = study("space: {optimizer: {lr: {float: [0.1, 0.2]}}}\n").replace("study: toy", "study: infinite")
+    infinite = study("space: {optimizer: {lr: {float: [1e-4, 1e-2]}}}\n").replace("study: toy", "study: infinite")
     assert launch(sqlite(tmp_path), tmp_path, infinite).search.has_room(10**9)
 
 

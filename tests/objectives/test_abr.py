@@ -101,7 +101,7 @@ def test_terms_without_labels_count_nothing_and_send_no_nan(made_up: Case) -> No
     for name in ("class", "presence", "peak_latency", "peak_amplitude"):
         assert [value.item() for value in terms[name]] == [0, 0]
     assert terms["signal"][1] == 6 * 200
-    torch.stack([value for value, _ in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack([value for value, _ in terms.values()]).sum().backward()
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
     sums = {name: value.detach().numpy() for name, value in made_up.objective.sums(outputs, batch).items()}
     assert set(made_up.objective.score(sums, arrays.info)) == {"signal_rmse", "signal_correlation"}

@@ -154,7 +154,7 @@ def test_gradient_reaches_every_parameter(case: Case) -> None:
     params = case.params()
     model, statistics = ready(case, params)
     batch = case.batch(train_rows(case))
-    total(case, model, batch, params, statistics).backward()  # type: ignore[no-untyped-call]
+    total(case, model, batch, params, statistics).backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not silent
 
@@ -168,7 +168,7 @@ def test_a_few_steps_lower_the_loss_on_a_tiny_sample(case: Case) -> None:
     for _ in range(25):
         loss = total(case, model, batch, params, statistics)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
