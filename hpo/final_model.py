@@ -60,7 +60,13 @@ class FinalModel(torch.nn.Module):
         return forward(self.network, batch)
 
     def arrays(self, source: Path | None, cache: Path) -> Arrays:
-        """Raw data prepared as for training."""
+        """Raw data prepared as for training.
+
+        Raises:
+            ModelError: no source for a model that was trained on recordings: synthetic data would tell nothing of it.
+        """
+        if source is None and self.config["data"] is not None:
+            raise ModelError(f"this model was trained on {self.config['data']}: name the data to use it on")
         return open_arrays(self.objective, source, self.params.flat(), cache)
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:

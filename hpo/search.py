@@ -33,6 +33,7 @@ class Search:
         self.optuna = optuna.load_study(
             study_name=record.name, storage=self._storage, sampler=spec.sampler(spec.seed), pruner=spec.pruner()
         )
+        self._space = optuna.search_space.IntersectionSearchSpace(include_pruned=True)
         self.prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
 
     def choose(self, lease: Lease) -> Params:
@@ -72,6 +73,8 @@ class Search:
         TPE learns from COMPLETE and PRUNED trials only, so a configuration that cannot be trained is told as PRUNED
         and infeasible.
         """
+        if self._storage.get_trial(lease.trial_id or 0).state.is_finished():
+            return  # told by another tool with access to the database; our own rows keep what we measured
         if broken is not None:
             optuna.trial.Trial(self.optuna, lease.trial_id or 0).set_constraint(broken, 1.0)
         assert lease.number is not None
@@ -80,11 +83,18 @@ class Search:
     def _draw(self, lease: Lease, draw: int) -> Params | None:
         # The sampler's seed is a function of the trial and the draw: no two workers ever share one.
         seed = np.random.SeedSequence([self._spec.seed, lease.number or 0, draw]).generate_state(1)[0]
-        self.optuna.sampler = self._spec.sampler(int(seed))
+        self.optuna.sampler = self._sampler(int(seed))
         self.refresh()
         with self._store.database.deferred_params() as suggested:
             params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
         return params if self._store.leases.choose(lease, params, suggested) else None
+
+    def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+        sampler = self._spec.sampler(seed)
+        if isinstance(sampler, optuna.samplers.TPESampler):
+            # What it has worked out of all trials' spaces goes on with the next one: 46 ms a trial at 10,000.
+            sampler._search_space = self._space
+        return sampler
 
     def _unused(self) -> Iterator[dict[str, Any]]:
         """The points of a finite space that the study has not had, one by one: a grid may have billions."""

@@ -73,6 +73,8 @@ class Worker:
         supervised: bool,
         say: Callable[[str], None] = print,
     ) -> None:
+        if device != "cpu" and torch.device(device).index not in range(torch.cuda.device_count()):
+            raise DataError(f"--device {device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
         torch.set_num_threads(threads)
         self._say = say
         self._store, self._record, self._supervised = store, record, supervised

@@ -372,6 +372,26 @@ def test_a_worker_that_wakes_up_late_ends_nothing(tmp_path: Path) -> None:
     assert both(launched)[0].state == "COMPLETE"
 
 
+@pytest.mark.parametrize("look", [0, 8], ids=["before the first epoch", "in the second"])
+def test_a_trial_that_another_tool_has_told_ends_and_is_never_the_best(tmp_path: Path, look: int) -> None:
+    """A dashboard of the user's own can do so; the worker goes on with other work, and the value is not ours."""
+    launched, looks = launch(sqlite(tmp_path), tmp_path), iter(range(10**6))
+    lease = launched.trial()
+
+    def told_elsewhere() -> bool:
+        if next(looks) == look:
+            optuna.load_study(study_name="toy", storage=launched.store.database).tell(lease.number or 0, 99.0)
+        return False
+
+    run_trial(lease, launched.search, launched.with_stop(told_elsewhere))
+    ours, theirs = both(launched)
+    assert (ours.state, theirs.value) == ("COMPLETE", 99.0)
+    assert (ours.value, ours.end) == (None, "code_error")
+    assert "has already finished" in (ours.end_text or "")
+    assert launched.store.leases.open(launched.record.study_id) == 0
+    assert launched.store.reading.best_trial(launched.record.study_id, "maximize") is None
+
+
 # ---- what the sampler learns
 
 

@@ -63,7 +63,7 @@ def _show(console: Any, store: Any, record: Any) -> None:
     now = _status(store, record)
     states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "no trials yet"
     budget = now["budget"]
-    lines = [f"study    {record.name}: {states}; {budget['used']} of {budget['trials']} tickets used"]
+    lines = [f"study    {record.name}: {states}; {budget['used']} of {budget['trials']} trials begun"]
     if now["best"]:
         best = now["best"]
         lines.append(f"best     trial {best['trial']}: {record.metric} {best['value']:.4g}")

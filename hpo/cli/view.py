@@ -12,13 +12,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
+from hpo.objective import Metric
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
 from hpo.status import active, status
 from hpo.store import Store
 from hpo.wording import last_line
 
 #: Seconds between two looks at the database.
-REFRESH = 0.5
+REFRESH = 1.0
 UNFINISHED = ("WAITING", "RUNNING")
 
 
@@ -82,7 +83,9 @@ class LaunchView:
                 base = final["baseline_scores"][metric]
                 text += f"; baseline {base:.4g} ± {final['baseline_spread'][metric]:.2g}; "
                 text += f"difference {scores[metric] - base:+.4g}"
-            self._line(f"proven     {text}")
+                way = Metric(metric, self._record.direction)
+                text += "" if way.better(scores[metric], base) else ": NOT better than the baseline"
+            self._line(f"measured   {text}")
         if final and final["test_scores"].get(metric) is not None:
             self._line(f"test       {metric} {final['test_scores'][metric]:.4g} on held-out rows")
         if final and final["path"]:
@@ -120,7 +123,8 @@ class LaunchView:
     def _ended(self, trial: TrialRecord) -> str:
         name = f" ({trial.configuration})" if trial.configuration else ""
         value = "" if trial.value is None else f" {self._record.metric} {trial.value:.4g}"
-        why = "" if trial.end in (None, "pruned") else f" {trial.end}: {last_line(trial.end_text)}"
+        text = last_line(trial.end_text)
+        why = {None: "", "pruned": text.removeprefix("pruned")}.get(trial.end, f" {trial.end}: {text}")
         return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}"
 
     def _table(self) -> Group:

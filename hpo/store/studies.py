@@ -42,6 +42,7 @@ class Studies:
         row = {key: json.dumps(value) if key in _JSON else value for key, value in facts.items()}
         try:
             with self._db.transaction() as connection:
+                self._forget_deleted(connection)
                 study_id = self._db.create_new_study([direction], name)
                 connection.execute(tables.studies.insert().values(study_id=study_id, created=utc_now(), **row))
                 # Optuna's own key (Study.set_metric_names): plots show the metric's name, not "Objective 0".
@@ -100,6 +101,16 @@ class Studies:
     def delete(self, study_id: int) -> None:
         """Remove the study with all its rows."""
         self._db.delete_study(study_id)
+
+    @staticmethod
+    def _forget_deleted(connection: sa.Connection) -> None:
+        """Remove rows of studies that another tool has deleted: on SQLite its connections keep no foreign keys.
+
+        SQLite gives the number of a deleted study to the next one.
+        """
+        there = sa.select(tables.optuna_studies.c.study_id)
+        for table in (tables.finals, tables.workers, tables.leases, tables.jobs, tables.studies):
+            connection.execute(table.delete().where(table.c.study_id.not_in(there)))
 
     def _set(self, study_id: int, **values: Any) -> None:
         with self._db.transaction() as connection:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     String,
@@ -108,6 +109,8 @@ leases = Table(
     Column("end_text", Text),
     # Two workers never evaluate the same parameters by accident.
     UniqueConstraint("study_id", "params_key"),
+    # Work that was given back is looked for before every new trial.
+    Index("ix_hpo_leases_state", "study_id", "state"),
 )
 
 epochs = Table(

@@ -27,7 +27,7 @@ class Racers:
     def __call__(self, function: Callable[..., Result], *arguments: Any) -> list[Result]:
         """What `function(number, *arguments)` returned in each process; everyone waits until all are there."""
         tasks = [(function, number, arguments) for number in range(RACERS)]
-        return self._pool.map_async(_run, tasks, chunksize=1).get(120)
+        return self._pool.map_async(_run, tasks, chunksize=1).get(240)
 
     def close(self) -> None:
         self._pool.terminate()
@@ -49,7 +49,7 @@ def _run(task: tuple[Callable[..., Result], int, tuple[Any, ...]]) -> Result:
 
 def meet() -> None:
     """Wait until every racer is here."""
-    _gates[0].wait(60)
+    _gates[0].wait(120)
 
 
 @contextmanager

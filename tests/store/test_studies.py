@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 
 from hpo.records import StudyRecord
 from hpo.store import Exists, LeaseLost, Store, Unknown
@@ -150,6 +151,21 @@ def test_what_the_dashboard_deletes_takes_our_rows_along(store: Store, study: St
     filled(store, "other")
     optuna.delete_study(study_name="other", storage=store.database)
     assert parts.contents(store) == before
+
+
+def test_what_another_tool_deletes_leaves_nothing_to_the_next_study(store: Store, database: str) -> None:
+    """`optuna.delete_study` in a notebook: on SQLite such a connection keeps no foreign keys."""
+    empty = parts.contents(store)
+    filled(store, "theirs")
+    plain = RDBStorage(database)
+    optuna.delete_study(study_name="theirs", storage=plain)
+    plain.remove_session()
+    plain.engine.dispose()
+    record = store.studies.create("next", {}, **parts.facts())
+    assert store.studies.all() == [record]
+    assert (store.reading.tickets(record.study_id), store.reading.workers(record.study_id)) == (0, [])
+    store.studies.delete(record.study_id)
+    assert parts.contents(store) == empty
 
 
 def test_a_worker_of_a_deleted_study_is_refused(store: Store, study: StudyRecord) -> None:
