@@ -14,7 +14,7 @@ EVERY = 1.0
 
 
 class Recorder:
-    """Epochs on their way to the database, under a lease that the caller has entered (`Leases.under`).
+    """Epochs on their way to the database, under a lease.
 
     A pruner decides on every report, so each is written at once. Without one, the epochs of a second are written in
     one transaction: a transaction each costs an epoch of 50 ms some 4 %. Leaving the `with` block writes what is left,
@@ -37,7 +37,11 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._write()
+        try:
+            self._write()
+        except Exception:
+            if error is None:
+                raise  # otherwise what ended the training counts; its checkpoint holds the epochs
 
     def record(self, epoch: Epoch, report: tuple[int, float] | None, *, restored: bool = False) -> bool:
         """Take an epoch and its report; True when the pruner stops the trial, which restored epochs have survived.
@@ -47,7 +51,8 @@ class Recorder:
         """
         if self._prune is not None and not restored:
             self._write()
-            return self._store.leases.record(self._lease, [epoch], report, self._prune)
+            with self._store.leases.under(self._lease):
+                return self._store.leases.record(self._lease, [epoch], report, self._prune)
         self._waiting.append((epoch, report))
         if time.monotonic() - self._written >= EVERY:
             self._write()
@@ -55,7 +60,7 @@ class Recorder:
 
     def _write(self) -> None:
         if self._waiting:
-            with self._store.database.transaction():
+            with self._store.leases.under(self._lease), self._store.database.transaction():
                 for epoch, report in self._waiting:
                     self._store.leases.record(self._lease, [epoch], report, lambda: False)
         self._waiting, self._written = [], time.monotonic()

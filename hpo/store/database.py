@@ -138,11 +138,11 @@ class Database(RDBStorage):
     @contextmanager
     def under(self, lease_id: int, token: int) -> Iterator[None]:
         """Check this lease at the start of every transaction of this thread."""
-        self._local.lease = (lease_id, token)
+        outer, self._local.lease = getattr(self._local, "lease", None), (lease_id, token)
         try:
             yield
         finally:
-            self._local.lease = None
+            self._local.lease = outer
 
     @contextmanager
     def deferred_params(self) -> Iterator[list[tuple[Any, ...]]]:

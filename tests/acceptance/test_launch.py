@@ -29,7 +29,7 @@ folds: {count: 2, search: 0}
 budget: {trials: 6, epochs: 4}
 pruner: {name: asha, min_resource: 2}
 fixed:
-  stopping: {min_epochs: 2}
+  stopping: {min_epochs: 2, patience: 0}
 space:
   optimizer: {lr: {float: [1e-3, 1e-2], log: true}, weight_decay: {float: [1e-4, 1e-1], log: true}}
 configurations:
