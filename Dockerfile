@@ -7,9 +7,9 @@ ENV PYTHONUNBUFFERED=1 PIP_ROOT_USER_ACTION=ignore HOME=/tmp USER=hpo
 # All wheels, nothing is compiled: 6 GB that are fetched again only when one of these two files changes.
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     mkdir hpo models objectives && touch README.md hpo/__init__.py models/__init__.py objectives/__init__.py \
-    && HOME=/root pip install --constraint constraints.txt --editable '.[postgres]'
+    && pip install --constraint constraints.txt --cache-dir /var/cache/pip --editable '.[postgres]'
 
 COPY README.md ./
 COPY models models

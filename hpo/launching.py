@@ -59,7 +59,7 @@ def create_or_resume(
     try:
         return _create(spec, store, files, objective, arrays, objective_hash)
     except Exists:
-        pass
+        pass  # made earlier, or by another launch a moment ago: go on with it
     record = store.studies.get(spec.name)
     if trials is None and spec.budget.trials < record.trials:
         # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.
