@@ -41,6 +41,12 @@ def default_grace() -> float:
         raise DataError(f"HPO_LEASE_SECONDS={text}: give seconds, at least 2") from None
 
 
+def require_device(device: str) -> None:
+    """Raise DataError when there is no such GPU on this machine."""
+    if device != "cpu" and torch.device(device).index not in range(torch.cuda.device_count()):
+        raise DataError(f"--device {device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
+
+
 class Worker:
     """Works on one study until its budget is spent and its promotion, if wanted, is done.
 
@@ -73,8 +79,7 @@ class Worker:
         supervised: bool,
         say: Callable[[str], None] = print,
     ) -> None:
-        if device != "cpu" and torch.device(device).index not in range(torch.cuda.device_count()):
-            raise DataError(f"--device {device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
+        require_device(device)
         torch.set_num_threads(threads)
         self._say = say
         self._store, self._record, self._supervised = store, record, supervised

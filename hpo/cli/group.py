@@ -24,8 +24,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 COMMANDS = {
     "check": "check",
     "launch": "launch",
-    "worker": "launch",
-    "prepare": "launch",
+    "worker": "worker",
+    "prepare": "worker",
     "promote": "launch",
     "status": "look",
     "studies": "look",

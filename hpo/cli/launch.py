@@ -1,17 +1,15 @@
-"""launch, worker, prepare, promote: the commands that start work."""
+"""launch and promote: the commands that start workers and watch them."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -72,8 +70,12 @@ def launch(
     if not NAME.fullmatch(name):
         raise Mistake(f"--new-name {name}: {NAME_RULE}")
     options = ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
-    with _engine(place, name, devices, workers, options) as (engine, interrupts):
-        _prepare(path, name, data, trials, place, engine.environ, interrupts)
+    prepare = ["prepare", str(path), "--name", name]
+    prepare += ["--data", str(data)] if data else []
+    prepare += ["--trials", str(trials)] if trials else []
+    with _engine(place, name, devices, workers, options, prepare) as (engine, interrupts):
+        click.echo(f"reading {path}, preparing its data, starting workers ...")
+        _await_study(engine, interrupts)
         code = _supervise(engine, place, name, interrupts, promoted=not no_promote)
     if code == 0 and report:
         _report(place, name)
@@ -82,9 +84,12 @@ def launch(
 
 @contextmanager
 def _engine(
-    place: Place, name: str, devices: str, workers: int | None, options: Sequence[str]
+    place: Place, name: str, devices: str, workers: int | None, options: Sequence[str], prepare: Sequence[str] = ()
 ) -> Iterator[tuple[LocalEngine, list[int]]]:
-    """Workers that have been started and wait for `go`, and the signals that have come; stopped on leaving."""
+    """Workers that have been started and wait for `go`, and the signals that have come; stopped on leaving.
+
+    With `prepare`, the command `hpo prepare` and its arguments, the first of them prepares the study before it works.
+    """
     from hpo.engines.local import LocalEngine, environment
     from hpo.engines.local import devices as devices_of
 
@@ -96,8 +101,9 @@ def _engine(
     interrupts = _catch_signals()
     try:
         for number, device in enumerate(slots):
-            words = ["worker", name, "--device", device, "--supervised", "--runs", str(place.files.root), *options]
-            engine.start(words, place.files.worker_log(name, number))
+            words = ["--device", device, "--supervised", "--runs", str(place.files.root), *options]
+            first = [*prepare, *words] if prepare and number == 0 else []
+            engine.start(["worker", name, *words], place.files.worker_log(name, number), first)
         yield engine, interrupts
     finally:
         engine.stop()
@@ -111,29 +117,16 @@ def _catch_signals() -> list[int]:
     return caught
 
 
-def _prepare(
-    path: Path,
-    name: str,
-    data: Path | None,
-    trials: int | None,
-    place: Place,
-    environ: dict[str, str],
-    interrupts: list[int],
-) -> None:
-    """Read the file, prepare the data and create the study, in a process of its own, which may import torch."""
-    words = [sys.executable, "-P", "-m", "hpo", "prepare", str(path), "--name", name, "--runs", str(place.files.root)]
-    words += ["--data", str(data)] if data else []
-    words += ["--trials", str(trials)] if trials else []
-    process = subprocess.Popen(words, env=environ, start_new_session=True)
-    click.echo(f"reading {path}, preparing its data, starting workers ...")
-    while process.poll() is None:
-        if interrupts:
-            process.kill()  # what it builds appears complete or not at all
-            process.wait()
-            sys.exit(128 + interrupts[0])
-        time.sleep(0.05)
-    if process.returncode:
-        sys.exit(process.returncode)
+def _await_study(engine: LocalEngine, interrupts: list[int]) -> None:
+    """Wait until the first worker has read the file, prepared the data and created the study."""
+    while not interrupts:
+        code = engine.prepared(patience=0.1)
+        if code == 0:
+            return
+        if code is not None:
+            sys.exit(code)
+    engine.stop(patience=0)  # what it builds appears complete or not at all
+    sys.exit(128 + interrupts[0])
 
 
 def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool) -> int:
@@ -190,92 +183,6 @@ def _report(place: Place, name: str) -> None:
 
     click.echo(f"report     {write(place, name, None)}")
     click.echo("dashboard  hpo dashboard")
-
-
-def _leave(code: int) -> NoReturn:
-    """End without taking apart the interpreter, which with torch in it takes a second; everything is on disk."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-@click.command(hidden=True)
-@click.argument("study", type=click.Path(path_type=Path))
-@click.option("--name", required=True)
-@click.option("--data", type=click.Path(path_type=Path))
-@click.option("--trials", type=int)
-@placed
-def prepare(study: Path, name: str, data: Path | None, trials: int | None, place: Place) -> None:
-    """Read a study file, prepare its data, make tables and study: the first step of a launch."""
-    from hpo.launching import create_or_resume
-    from hpo.resolve import file_hash, resolve
-    from hpo.study import Study
-
-    spec = Study.read(study, resolve)
-    digest = file_hash(spec.objective)
-    if digest is not None:
-        click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
-    spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
-    objective = resolve(spec.objective)
-    create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
-    _leave(0)
-
-
-@click.command()
-@click.argument("study")
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
-@click.option("--no-promote", is_flag=True, help="Search only.")
-@click.option(
-    "--checkpoint-every", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds; 0 = every epoch."
-)
-@click.option(
-    "--threads", type=click.IntRange(1), default=None, help="CPU threads; default OMP_NUM_THREADS or all cores."
-)
-@click.option("--no-search", is_flag=True, hidden=True)
-@click.option("--supervised", is_flag=True, hidden=True)
-@placed
-def worker(
-    study: str,
-    device: str,
-    no_promote: bool,
-    checkpoint_every: float,
-    threads: int | None,
-    no_search: bool,
-    supervised: bool,
-    place: Place,
-) -> None:
-    """Work on a study that exists, as one process on one device, e.g. in a container or a cluster job.
-
-    Any number of workers may run anywhere with the same --storage; they need no supervisor. SIGTERM gives the trial
-    back.
-
-    \b
-    hpo worker abr --device cuda:0 --storage postgresql://me@db/hpo
-    """
-    from hpo.resolve import resolve
-    from hpo.worker import Worker
-
-    if supervised and not os.read(sys.stdin.fileno(), 3):
-        sys.exit(0)  # the launch was given up before the study was there
-    store = place.store()
-    count = threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
-    try:
-        made = Worker(
-            store,
-            place.files,
-            store.studies.get(study),
-            resolve,
-            device=device,
-            threads=count,
-            search=not no_search,
-            promote=not no_promote,
-            checkpoint_every=checkpoint_every,
-            supervised=supervised,
-            say=click.echo,
-        )
-    except LookupError as error:
-        raise Mistake(str(error)) from None
-    _leave(made.run())
 
 
 @click.command()

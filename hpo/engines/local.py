@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from hpo.store import Store
 
@@ -68,6 +70,8 @@ class Slot:
 
     arguments: Sequence[str]
     log: Path
+    #: Read end of a pipe on which the process says that it has prepared the study; closed without a word if it failed.
+    ready: int | None = None
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
     restart_at: float = 0.0
@@ -86,11 +90,31 @@ class LocalEngine:
         self.environ, self._say = environ, say
         self.slots: list[Slot] = []
 
-    def start(self, arguments: Sequence[str], log: Path) -> None:
-        """Start a worker; it waits for `go` before it touches the study."""
+    def start(self, arguments: Sequence[str], log: Path, prepare: Sequence[str] = ()) -> None:
+        """Start a worker; it waits for `go` before it touches the study.
+
+        Args:
+            arguments: of `hpo`, for this process and its successors.
+            log: takes its output.
+            prepare: arguments of `hpo` for the first process in their place, which prepares the study before it works:
+                what it says until then goes where ours goes, and `prepared` waits for it.
+        """
         slot = Slot(arguments, log)
-        self._spawn(slot)
+        if prepare:
+            slot.ready, told = os.pipe()
+            slot.process = self._popen([*prepare, "--ready", str(told), "--log", str(log)], None, (told,))
+            os.close(told)
+        else:
+            self._spawn(slot)
         self.slots.append(slot)
+
+    def prepared(self, patience: float) -> int | None:
+        """Exit code of the process that prepares, 0 when it is ready; None when it goes on after `patience` seconds."""
+        slot = next(slot for slot in self.slots if slot.ready is not None)
+        assert slot.ready is not None and slot.process is not None
+        if not select.select([slot.ready], [], [], patience)[0]:
+            return None
+        return 0 if os.read(slot.ready, 1) else slot.process.wait()
 
     def go(self) -> None:
         """The study is there: work."""
@@ -136,15 +160,21 @@ class LocalEngine:
     def _spawn(self, slot: Slot) -> None:
         slot.log.parent.mkdir(parents=True, exist_ok=True)
         with slot.log.open("ab") as output:
-            # A session of its own: Ctrl-C reaches the supervisor alone, which asks the workers one by one.
-            slot.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "hpo", *slot.arguments],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self.environ,
-                start_new_session=True,
-            )
+            slot.process = self._popen(slot.arguments, output)
+
+    def _popen(
+        self, arguments: Sequence[str], output: IO[bytes] | None, descriptors: Sequence[int] = ()
+    ) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C reaches the supervisor alone, which asks the workers one by one.
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "hpo", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            env=self.environ,
+            start_new_session=True,
+            pass_fds=descriptors,
+        )
 
     @staticmethod
     def _tell(slot: Slot) -> None:

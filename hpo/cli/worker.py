@@ -1,0 +1,158 @@
+"""worker, and prepare, the first worker of a launch: the processes that train."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import sys
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from hpo.cli.group import Command, Mistake, Place, placed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every process that trains is told."""
+
+    device: str
+    no_promote: bool
+    checkpoint_every: float
+    threads: int | None
+    no_search: bool
+    supervised: bool
+
+
+def _works(function: Command) -> Command:
+    """Give a command `options: Options`."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> Any:
+        options = Options(**{field.name: kwargs.pop(field.name) for field in fields(Options)})
+        return function(*args, options=options, **kwargs)
+
+    works: Any = command
+    for option in (
+        click.option("--supervised", is_flag=True, hidden=True),
+        click.option("--no-search", is_flag=True, hidden=True),
+        click.option("--threads", type=click.IntRange(1), help="CPU threads; default OMP_NUM_THREADS or all cores."),
+        click.option(
+            "--checkpoint-every",
+            type=click.FloatRange(0),
+            default=10.0,
+            show_default=True,
+            help="Seconds; 0 = every epoch.",
+        ),
+        click.option("--no-promote", is_flag=True, help="Search only."),
+        click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N."),
+    ):
+        works = option(works)
+    return works
+
+
+@click.command()
+@click.argument("study")
+@_works
+@placed
+def worker(study: str, place: Place, options: Options) -> None:
+    """Work on a study that exists, as one process on one device, e.g. in a container or a cluster job.
+
+    Any number of workers may run anywhere with the same --storage; they need no supervisor. SIGTERM gives the trial
+    back.
+
+    \b
+    hpo worker abr --device cuda:0 --storage postgresql://me@db/hpo
+    """
+    importlib.import_module("hpo.worker")
+    if options.supervised:
+        # The first optimizer imports it, which takes a second: better while another process prepares the study.
+        importlib.import_module("torch._dynamo")
+        _await_go()
+    _work(study, place, options)
+
+
+@click.command(hidden=True)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--name", required=True)
+@click.option("--data", type=click.Path(path_type=Path))
+@click.option("--trials", type=int)
+@click.option("--ready", type=int, required=True, help="Descriptor that hears when the study is there.")
+@click.option("--log", type=click.Path(path_type=Path), required=True, help="Takes the output from then on.")
+@_works
+@placed
+def prepare(
+    study: Path,
+    name: str,
+    data: Path | None,
+    trials: int | None,
+    ready: int,
+    log: Path,
+    place: Place,
+    options: Options,
+) -> None:
+    """Read a study file, prepare its data, make tables and study, then work on it: the first worker of a launch."""
+    from hpo.launching import create_or_resume
+    from hpo.resolve import file_hash, resolve
+    from hpo.study import Study
+    from hpo.worker import require_device
+
+    spec = Study.read(study, resolve)
+    require_device(options.device)
+    digest = file_hash(spec.objective)
+    if digest is not None:
+        click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
+    spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
+    objective = resolve(spec.objective)
+    create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
+    _write_to(log)
+    os.write(ready, b"!")
+    os.close(ready)
+    _await_go()
+    _work(name, place, options)
+
+
+def _work(study: str, place: Place, options: Options) -> NoReturn:
+    from hpo.resolve import resolve
+    from hpo.worker import Worker
+
+    store = place.store()
+    try:
+        made = Worker(
+            store,
+            place.files,
+            store.studies.get(study),
+            resolve,
+            device=options.device,
+            threads=options.threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))),
+            search=not options.no_search,
+            promote=not options.no_promote,
+            checkpoint_every=options.checkpoint_every,
+            supervised=options.supervised,
+            say=click.echo,
+        )
+    except LookupError as error:
+        raise Mistake(str(error)) from None
+    code = made.run()
+    # Without taking apart the interpreter, which with torch in it takes a second; everything is on disk.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _await_go() -> None:
+    """Wait for the supervisor's word; leave when it has gone."""
+    if not os.read(sys.stdin.fileno(), 3):
+        sys.exit(0)
+
+
+def _write_to(log: Path) -> None:
+    """From here on, standard output and errors go to a file."""
+    sys.stdout.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), sys.stdout.fileno())
+        os.dup2(file.fileno(), sys.stderr.fileno())
