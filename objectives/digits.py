@@ -59,7 +59,7 @@ class Digits(Objective):
             #: Eights (3 %) and nines (1.4 %) are rare here; the usual 2 % would leave the eights out.
             "sampling.rare_threshold_share": 0.05,
             #: Channels of the first convolution; a multiple of 8.
-            "model.width": 32,
+            "model.width": 16,
             "model.dropout": 0.1,
             "loss.class_weight": 1.0,
             #: Focal exponent; 0 = cross entropy.

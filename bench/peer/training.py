@@ -21,7 +21,7 @@ from models.digits import DigitNet
 from objectives.losses import focal_cross_entropy
 
 EPOCHS, MIN_EPOCHS, REDUCTION = 12, 3, 3
-BATCH, WIDTH = 64, 32
+BATCH, WIDTH = 64, 16
 RARE_SHARE = 0.05
 
 #: `configurations` of digits.yaml, tried first by every tool.
