@@ -26,7 +26,7 @@ class Recorder:
         prune: the pruner's decision, asked inside the transaction of the report; None for no pruner.
     """
 
-    def __init__(self, store: Store, lease: Lease, prune: Callable[[], bool] | None) -> None:
+    def __init__(self, store: Store, lease: Lease, prune: Callable[[int, float], bool] | None) -> None:
         self._store, self._lease, self._prune = store, lease, prune
         self._waiting: list[tuple[Epoch, tuple[int, float] | None]] = []
         self._written = time.monotonic()
@@ -62,5 +62,5 @@ class Recorder:
         if self._waiting:
             with self._store.leases.under(self._lease), self._store.database.transaction():
                 for epoch, report in self._waiting:
-                    self._store.leases.record(self._lease, [epoch], report, lambda: False)
+                    self._store.leases.record(self._lease, [epoch], report, lambda _step, _value: False)
         self._waiting, self._written = [], time.monotonic()

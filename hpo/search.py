@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.objective import Params
 from hpo.records import StudyRecord
@@ -35,6 +35,7 @@ class Search:
         )
         self._space = optuna.search_space.IntersectionSearchSpace(include_pruned=True)
         self.prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
+        self._reported: tuple[tuple[int, int], FrozenTrial] | None = None
 
     def choose(self, lease: Lease) -> Params:
         """Parameters the study has not had, written to the trial.
@@ -63,9 +64,13 @@ class Search:
         """Whether a finite space has more points left than there are trials that have yet to choose theirs."""
         return self._spec.points() is None or len(list(itertools.islice(self._unused(), unchosen + 1))) > unchosen
 
-    def should_prune(self, lease: Lease) -> bool:
-        """The pruner's decision on what has been reported so far."""
-        return self.optuna.pruner.prune(self.optuna, self._storage.get_trial(lease.trial_id or 0))
+    def should_prune(self, lease: Lease, step: int, value: float) -> bool:
+        """The pruner's decision on this report, which is in the database, and on all before it."""
+        trial = self._trial(lease)
+        trial.intermediate_values[step] = value
+        decision = self.optuna.pruner.prune(self.optuna, trial)
+        trial.system_attrs = self._store.database.get_trial_system_attrs(trial._trial_id)  # ASHA keeps its rungs there
+        return decision
 
     def tell(self, lease: Lease, state: TrialState, value: float | None, broken: str | None = None) -> None:
         """End the trial for Optuna; `broken` names a constraint that its configuration violated.
@@ -73,18 +78,25 @@ class Search:
         TPE learns from COMPLETE and PRUNED trials only, so a configuration that cannot be trained is told as PRUNED
         and infeasible.
         """
-        if self._storage.get_trial(lease.trial_id or 0).state.is_finished():
-            return  # told by another tool with access to the database; our own rows keep what we measured
-        if broken is not None:
-            optuna.trial.Trial(self.optuna, lease.trial_id or 0).set_constraint(broken, 1.0)
-        assert lease.number is not None
-        self.optuna.tell(lease.number, value if state == TrialState.COMPLETE else None, state)
+        assert lease.number is not None and lease.trial_id is not None
+        if broken is not None and not self._storage.get_trial(lease.trial_id).state.is_finished():
+            optuna.trial.Trial(self.optuna, lease.trial_id).set_constraint(broken, 1.0)
+        told = value if state == TrialState.COMPLETE else None
+        # Finished already: told by another tool with access to the database; our own rows keep what we measured.
+        self.optuna.tell(lease.number, told, state, skip_if_finished=True)
+
+    def _trial(self, lease: Lease) -> FrozenTrial:
+        """The running trial, read once: nobody but the holder of its lease reports to it."""
+        holder = (lease.lease_id, lease.token)
+        if self._reported is None or self._reported[0] != holder:
+            self._reported = holder, self._storage.get_trial(lease.trial_id or 0)
+        return self._reported[1]
 
     def _draw(self, lease: Lease, draw: int) -> Params | None:
         # The sampler's seed is a function of the trial and the draw: no two workers ever share one.
         seed = np.random.SeedSequence([self._spec.seed, lease.number or 0, draw]).generate_state(1)[0]
         self.optuna.sampler = self._sampler(int(seed))
-        self.refresh()
+        self.refresh()  # Optuna's cache takes parameters only of trials that it has read
         with self._store.database.deferred_params() as suggested:
             params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
         return params if self._store.leases.choose(lease, params, suggested) else None

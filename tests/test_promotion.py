@@ -263,7 +263,7 @@ def test_the_drops_of_a_plateau_replay_at_their_medians(
         job = launched.job()
         assert job is not None
         curve = [plateau_epoch(number, lr * 0.5 ** sum(d < number for d in drops[fold])) for number in range(1, 13)]
-        launched.store.leases.record(job, curve, None, lambda: False)
+        launched.store.leases.record(job, curve, None, lambda *_: False)
         launched.store.leases.finish_job(job, best[fold], {"accuracy": 0.5})
     refit = next(job for job in promote(launched) if job.fold == REFIT)
     found = [round(float(np.log2(lr / epoch.lr))) for epoch in refit.epochs]

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +288,7 @@ def test_a_trial_that_the_pruner_had_given_up_is_not_trained_again(tmp_path: Pat
     first = launched.trial()
     launched.search.choose(first)
     for number, value in enumerate((0.4, 0.7, 0.6), 1):
-        decision = partial(bool, number == 3)
+        decision = lambda step, _value: step == 3  # noqa: E731
         launched.store.leases.record(first, [made_epoch(number, value)], (number, value), decision)
     second = launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0))
     assert second is not None

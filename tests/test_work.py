@@ -242,7 +242,7 @@ def test_every_epoch_is_written_when_the_block_ends(launched: Launched) -> None:
 
 def test_a_pruner_is_waited_for(launched: Launched) -> None:
     lease, decisions = launched.trial(), iter([False, True])
-    with Recorder(launched.store, lease, lambda: next(decisions)) as recorder:
+    with Recorder(launched.store, lease, lambda *_: next(decisions)) as recorder:
         assert not recorder.record(made(1), (1, 0.5))
         assert epochs_of(launched) == [1]
         assert recorder.record(made(2), (2, 0.5))
@@ -250,7 +250,7 @@ def test_a_pruner_is_waited_for(launched: Launched) -> None:
 
 
 def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> None:
-    with Recorder(launched.store, launched.trial(), pytest.fail) as recorder:
+    with Recorder(launched.store, launched.trial(), lambda *_: pytest.fail()) as recorder:
         assert not recorder.record(made(1), (1, 0.5), restored=True)
     assert epochs_of(launched) == [1]
 
@@ -258,7 +258,7 @@ def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> N
 def test_a_lost_lease_is_noticed_at_the_next_write_or_at_the_end(launched: Launched) -> None:
     lease = launched.trial()
     assert launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0)) is not None
-    with pytest.raises(LeaseLost), Recorder(launched.store, lease, lambda: False) as recorder:
+    with pytest.raises(LeaseLost), Recorder(launched.store, lease, lambda *_: False) as recorder:
         recorder.record(made(1), (1, 0.5))
         pytest.fail("the first write was refused")
     with pytest.raises(LeaseLost), Recorder(launched.store, lease, None) as recorder:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from hpo.store.database import DATABASE_ERRORS, Database, Exists, LeaseLost, StorageError, Unknown, parse_url, redacted
+from hpo.store.database import Database
+from hpo.store.errors import DATABASE_ERRORS, Exists, LeaseLost, StorageError, Unknown
 from hpo.store.leases import MOST_LOSSES, Lease, Leases
 from hpo.store.promotions import Promotions
 from hpo.store.reading import Reading
 from hpo.store.studies import Studies
+from hpo.store.url import parse_url, redacted
 from hpo.store.watch import Watch
 from hpo.store.workers import Workers
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.trial import TrialState
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.objective import Epoch, Params
 from hpo.store import tables
@@ -154,7 +153,11 @@ class Leases:
         return True
 
     def record(
-        self, lease: Lease, epochs: Iterable[Epoch], report: tuple[int, float] | None, prune: Callable[[], bool]
+        self,
+        lease: Lease,
+        epochs: Iterable[Epoch],
+        report: tuple[int, float] | None,
+        prune: Callable[[int, float], bool],
     ) -> bool:
         """Write epochs, the report to the pruner and the pruner's decision together; returns the decision.
 
@@ -170,8 +173,8 @@ class Leases:
                     self._update(connection, lease, losses=0)
             if report is None or lease.trial_id is None:
                 return False
-            self._db.set_trial_intermediate_value(lease.trial_id, *report)
-            decision = prune()
+            self._db.report(lease.trial_id, *report)
+            decision = prune(*report)
             if decision:
                 # With the pruner's own record in one transaction: a kill in between cannot promote the loser.
                 self._update(connection, lease, end="pruned", end_text=f"pruned after epoch {report[0]}")
@@ -313,10 +316,9 @@ class Leases:
         return int(connection.execute(query).scalar_one())
 
     def _write_epoch(self, connection: sa.Connection, lease: Lease, epoch: Epoch) -> None:
-        insert = sqlite.insert if self._db.engine.name == "sqlite" else postgresql.insert
         record = {"seconds": epoch.seconds, "record": json.dumps(epoch.to_json())}
-        statement = insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
-        connection.execute(statement.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))
+        insert = self._db.insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
+        connection.execute(insert.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))
 
 
 def _current_jobs(study_id: int) -> sa.Select[Any]:

@@ -16,7 +16,8 @@ from optuna.trial import TrialState, create_trial
 from hpo.records import StudyRecord
 from hpo.store import tables
 from hpo.store.clock import utc_now
-from hpo.store.database import Database, Exists, StorageError, Unknown
+from hpo.store.database import Database
+from hpo.store.errors import Exists, StorageError, Unknown
 
 _JSON = ("split", "info", "vocabulary", "versions")
 

@@ -26,6 +26,7 @@ optuna_metadata: MetaData = models.BaseModel.metadata
 optuna_studies = optuna_metadata.tables["studies"]
 optuna_trials = optuna_metadata.tables["trials"]
 optuna_params = optuna_metadata.tables["trial_params"]
+optuna_reports = optuna_metadata.tables["trial_intermediate_values"]
 
 #: Ours apart from Optuna's: its RDBStorage makes every table of its metadata in whatever database it opens.
 metadata = MetaData()

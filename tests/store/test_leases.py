@@ -222,7 +222,7 @@ def test_losses_count_until_an_epoch_is_new(store: Store, study: StudyRecord) ->
     lease, found = trial(store, study.study_id), []
     for last in (2, 2, 2, 3, 3):  # the epochs that each worker gets to, from a checkpoint of what there was
         for number in range(1, last + 1):
-            store.leases.record(lease, [epoch(number)], (number, 0.5), lambda: False)
+            store.leases.record(lease, [epoch(number)], (number, 0.5), lambda *_: False)
         taken = store.leases.take_over(study.study_id, "w", Watch(AT_ONCE))
         assert taken is not None
         lease = taken
@@ -254,8 +254,8 @@ def test_renewing_tells_whether_the_lease_is_still_ours(store: Store, study: Stu
 
 #: Everything a worker writes; each gets the store and the lease it believes to hold.
 WRITES: dict[str, Callable[[Store, Lease], Any]] = {
-    "record": lambda s, lease: s.leases.record(lease, [epoch(7, 0.9)], (7, 0.9), lambda: False),
-    "record without a report": lambda s, lease: s.leases.record(lease, [epoch(7)], None, lambda: False),
+    "record": lambda s, lease: s.leases.record(lease, [epoch(7, 0.9)], (7, 0.9), lambda *_: False),
+    "record without a report": lambda s, lease: s.leases.record(lease, [epoch(7)], None, lambda *_: False),
     "choose": lambda s, lease: s.leases.choose(lease, params(0.7), parts.suggested(lease)),
     "finish_trial": lambda s, lease: s.leases.finish_trial(lease, tells(s, lease, 0.9), value=0.9),
     "finish_job": lambda s, lease: s.leases.finish_job(lease, 3, {"f1": 0.9}),
@@ -285,7 +285,7 @@ LOSSES: dict[str, Callable[[Store, Lease], Any]] = {
 def test_a_stale_holder_writes_nothing(store: Store, study: StudyRecord, loss: str) -> None:
     """Neither in our tables nor in Optuna's, whichever way it was lost and whatever it tries."""
     lease = trial(store, study.study_id)
-    store.leases.record(lease, [epoch(1)], (1, 0.5), lambda: False)
+    store.leases.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
     LOSSES[loss](store, lease)
     before = parts.contents(store)
     for name, write in WRITES.items():
@@ -311,9 +311,9 @@ def test_the_new_holder_goes_on_where_the_stale_one_is_refused(store: Store, stu
     taken = store.leases.take_over(study.study_id, "second", Watch(AT_ONCE))
     assert taken is not None
     with store.leases.under(taken):
-        store.leases.record(taken, [epoch(1, 0.3)], (1, 0.3), lambda: False)
+        store.leases.record(taken, [epoch(1, 0.3)], (1, 0.3), lambda *_: False)
     with store.leases.under(lease), pytest.raises(LeaseLost):
-        store.leases.record(lease, [epoch(1, 0.9)], (1, 0.9), lambda: False)
+        store.leases.record(lease, [epoch(1, 0.9)], (1, 0.9), lambda *_: False)
     assert theirs(store).trials[0].intermediate_values == {1: 0.3}
     assert record_of(store, lease).epochs == (epoch(1, 0.3),)
 
@@ -325,11 +325,11 @@ def test_a_takeover_waits_for_the_open_transaction(store: Store, study: StudyRec
     lease, other = trial(store, study.study_id), Store(database)
     with ThreadPoolExecutor(1) as pool:
         with store.leases.under(lease), store.database.transaction():
-            store.leases.record(lease, [epoch(1)], (1, 0.5), lambda: False)
+            store.leases.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
             taking = pool.submit(other.leases.take_over, study.study_id, "second", Watch(AT_ONCE))
             with pytest.raises(TimeoutError):
                 taking.result(timeout=0.3)
-            store.leases.record(lease, [epoch(2)], (2, 0.6), lambda: False)
+            store.leases.record(lease, [epoch(2)], (2, 0.6), lambda *_: False)
         taken = taking.result(timeout=30)
     assert taken is not None
     assert len(record_of(other, taken).epochs) == 2
@@ -343,11 +343,11 @@ def test_recording_again_changes_nothing(store: Store, study: StudyRecord) -> No
     lease = trial(store, study.study_id)
     curve = [epoch(number, 0.1 * number) for number in (1, 2, 3)]
     for one in curve:
-        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda: False)
+        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
     before = parts.contents(store)
     for one in curve:
-        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda: False)
-    store.leases.record(lease, curve, None, lambda: False)
+        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
+    store.leases.record(lease, curve, None, lambda *_: False)
     assert parts.contents(store) == before
     assert record_of(store, lease).epochs == tuple(curve)
     assert theirs(store).trials[0].intermediate_values == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3})
@@ -356,14 +356,14 @@ def test_recording_again_changes_nothing(store: Store, study: StudyRecord) -> No
 def test_an_epoch_trained_again_replaces_the_first(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
     for seconds in (1.0, 9.0):
-        store.leases.record(lease, [epoch(1, 0.5, seconds)], (1, 0.5), lambda: False)
+        store.leases.record(lease, [epoch(1, 0.5, seconds)], (1, 0.5), lambda *_: False)
     assert [one.seconds for one in record_of(store, lease).epochs] == [9.0]
     assert store.reading.compute_hours(study.study_id) == pytest.approx(9 / 3600)
 
 
 def test_a_missing_value_is_not_reported(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
-    assert store.leases.record(lease, [epoch(1)], None, pytest.fail) is False
+    assert store.leases.record(lease, [epoch(1)], None, lambda *_: pytest.fail()) is False
     assert theirs(store).trials[0].intermediate_values == {}
 
 
@@ -375,7 +375,7 @@ def rung(store: Store) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def loser(store: Store, study: StudyRecord) -> tuple[Lease, Callable[[], bool]]:
+def loser(store: Store, study: StudyRecord) -> tuple[Lease, Callable[[int, float], bool]]:
     """A trial that successive halving will prune at its first epoch, and the pruner's decision on it."""
     pruner = optuna.pruners.SuccessiveHalvingPruner(1, 2)
     for value in (0.8, 0.9, 0.7, 0.95):
@@ -387,12 +387,14 @@ def loser(store: Store, study: StudyRecord) -> tuple[Lease, Callable[[], bool]]:
     return lease, decision(store, pruner, lease)
 
 
-def decision(store: Store, pruner: optuna.pruners.BasePruner, lease: Lease) -> Callable[[], bool]:
+def decision(store: Store, pruner: optuna.pruners.BasePruner, lease: Lease) -> Callable[[int, float], bool]:
     assert lease.trial_id is not None
-    return lambda: pruner.prune(theirs(store), store.database.get_trial(lease.trial_id or 0))
+    return lambda *_: pruner.prune(theirs(store), store.database.get_trial(lease.trial_id or 0))
 
 
-def test_the_decision_is_on_record_with_the_pruner_s_own(store: Store, loser: tuple[Lease, Callable[[], bool]]) -> None:
+def test_the_decision_is_on_record_with_the_pruner_s_own(
+    store: Store, loser: tuple[Lease, Callable[[int, float], bool]]
+) -> None:
     lease, decide = loser
     with store.leases.under(lease):
         assert store.leases.record(lease, [epoch(1, 0.1)], (1, 0.1), decide)
@@ -405,13 +407,15 @@ def test_the_decision_is_on_record_with_the_pruner_s_own(store: Store, loser: tu
     assert taken.end == "pruned"  # whoever goes on ends the trial instead of training it
 
 
-def test_a_kill_between_pruner_and_record_leaves_neither(store: Store, loser: tuple[Lease, Callable[[], bool]]) -> None:
+def test_a_kill_between_pruner_and_record_leaves_neither(
+    store: Store, loser: tuple[Lease, Callable[[int, float], bool]]
+) -> None:
     """Otherwise the rung would stay, the next look would find no new rung, and the loser would be promoted."""
     lease, decide = loser
     before = parts.contents(store)
 
-    def killed() -> bool:
-        assert decide()
+    def killed(step: int, value: float) -> bool:
+        assert decide(step, value)
         assert rung(store)[4]
         raise KeyboardInterrupt
 
@@ -539,7 +543,7 @@ def test_a_job_has_the_parameters_of_its_candidate(store: Store, study: StudyRec
     assert (job.params, job.fold, job.seed, job.candidate, job.trial_id) == (params(0.3), 2, 7, 0, None)
     assert store.leases.new_job(study.study_id, "w") is None
     with store.leases.under(job):
-        store.leases.record(job, [epoch(1, 0.4)], (1, 0.4), pytest.fail)  # a job has no pruner
+        store.leases.record(job, [epoch(1, 0.4)], (1, 0.4), lambda *_: pytest.fail())  # a job has no pruner
         store.leases.finish_job(job, 1, {"f1": 0.4})
     found = store.reading.jobs(study.study_id)[0]
     assert (found.state, found.best_epoch, found.scores, found.epochs) == ("done", 1, {"f1": 0.4}, (epoch(1, 0.4),))
