@@ -93,6 +93,8 @@ class Reader:
         space = parameters.space()
         fixed = {key: value for key, value in parameters.defaults.items() if key not in parameters.searched} | written
         parameters.check_min_epochs(fixed, set(written), space, budget)
+        configurations = parameters.configurations(space, fixed, budget)
+        parameters.check_metric(metric, fixed, configurations)
         study = Study(
             name=name,
             objective=self.reference,
@@ -101,7 +103,7 @@ class Reader:
             seed=self.root.integer("seed", 0, 0),
             space=MappingProxyType(space),
             fixed=MappingProxyType(fixed),
-            configurations=MappingProxyType(parameters.configurations(space, fixed, budget)),
+            configurations=MappingProxyType(configurations),
             sampler_spec=self._spec("sampler", "tpe", SAMPLERS),
             pruner_spec=self._pruner(fixed, space, budget),
             budget=budget,

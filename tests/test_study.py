@@ -357,6 +357,47 @@ def test_one_mistake_is_one_line(old: str, new: str, message: str) -> None:
     assert message in found[0]
 
 
+SHAPED = "changes what metric 'loss' measures, so its trials could not be compared: choose another metric, such as"
+
+
+@pytest.mark.parametrize(
+    ("metric", "searched", "lines"),
+    [
+        ("loss", GAMMA, [f"line 9: space.loss.focal_gamma {SHAPED} macro_f1, or give it one value under fixed"]),
+        ("loss", "class_weight: {float: [0.1, 2]}", [f"line 9: space.loss.class_weight {SHAPED} macro_f1, or give"]),
+        ("{name: loss, direction: minimize}", "peak_weight: {float: [1, 2]}", ["line 9: space.loss.peak_weight"]),
+        # A term is recorded before weighting, and another term may be the one that the exponent shapes.
+        ("loss.class", "class_weight: {float: [0.1, 2]}", []),
+        ("loss.peak", GAMMA, []),
+        ("macro_f1", "class_weight: {float: [0.1, 2]}", []),
+    ],
+)
+def test_a_loss_that_every_trial_defines_for_itself_is_no_metric(metric: str, searched: str, lines: list[str]) -> None:
+    text = changed("metric: macro_f1", f"metric: {metric}", GOOD.split("configurations:")[0]).replace(GAMMA, searched)
+    if not lines:
+        read(text)
+        return
+    for found, line in zip(mistakes(text), lines, strict=True):
+        assert found.startswith(line)
+
+
+def test_a_configuration_must_not_reshape_the_metric_either() -> None:
+    text = changed("metric: macro_f1", "metric: loss").replace(f"  loss:\n    {GAMMA}\n", "")
+    text = text.replace("focal_gamma: 2.5, class_weight: 2", "focal_gamma: 0, class_weight: 2")
+    (found,) = mistakes(text)
+    assert found.startswith(f"line 14: configurations.recommended.loss.class_weight {SHAPED}")
+
+
+def test_the_only_term_is_no_metric_for_what_shapes_it() -> None:
+    class Single(Fake):
+        terms = ("class",)
+
+    text = GOOD.split("configurations:")[0].replace("macro_f1", "loss.class")
+    with pytest.raises(StudyError, match="focal_gamma changes what metric 'loss.class' measures"):
+        Study.from_text(text, "/x", lambda _: Single())
+    Study.from_text(text.replace(GAMMA, "class_weight: {float: [0.1, 2]}"), "/x", lambda _: Single())
+
+
 def test_what_can_be_checked_is_checked_without_the_objective() -> None:
     text = changed("objective: fake", "objective: missing").replace("trials: 20", "trials: 0")
     text = text.replace("[1e-4, 1e-2]", "[1e-2, 1e-4]").replace("focal_gamma", "unknowable")
