@@ -183,8 +183,9 @@ class Parameters:
         """`optimizer.lr` with its node, for every known parameter of a mapping of groups."""
         for group, node in section.nodes.items():
             if group not in GROUPS:
-                known = [*GROUPS, *self.defaults]
-                wrong = f"unknown group {section.name(group)!r}; {nearest(group, known)}"
+                hint = nearest(group, [*GROUPS, *self.defaults])
+                hint = hint if hint.startswith("did") else f"groups are {', '.join(GROUPS)}"
+                wrong = f"unknown group {section.name(group)!r}; {hint}"
                 wrong += " (write optimizer: {lr: ...})" * ("." in group)
                 self.mistakes.add(node.line, wrong)
                 continue
