@@ -10,7 +10,7 @@ HINTS = (
     ("\\t", "a tab: indent with spaces, not with tabs", False),
     (
         "mapping values are not allowed",
-        "a colon too many: quote a value that holds one, write 'key: value' with a space (look at the line above, too), "
+        "a colon too many: quote a value that holds one, write 'key: value' with a space (also above), "
         "and check the indentation",
         False,
     ),
