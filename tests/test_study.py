@@ -24,7 +24,7 @@ class Fake(Vocabulary):
     """The names of an objective that nobody trains."""
 
     name = "fake"
-    terms = ("class", "peak")
+    terms: tuple[str, ...] = ("class", "peak")
     scores = MappingProxyType({"macro_f1": "maximize", "mae_ms": "minimize", "f1.*": "maximize"})
     prepare_keys = ("clip",)
     defaults = MappingProxyType(
@@ -425,7 +425,7 @@ def test_a_configuration_must_not_reshape_the_metric_either() -> None:
 
 def test_the_only_term_is_no_metric_for_what_shapes_it() -> None:
     class Single(Fake):
-        terms = ("class",)
+        terms: tuple[str, ...] = ("class",)
 
     text = GOOD.split("configurations:")[0].replace("macro_f1", "loss.class")
     with pytest.raises(StudyError, match=r"focal_gamma changes what metric 'loss\.class' measures"):

@@ -55,11 +55,12 @@ def check(
     hpo check abr --data recordings/ --device cuda:0
     hpo check my_study.yaml --fold 1 --epochs 3 --configuration recommended
     """
+    path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
     from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
 
     view = CheckView((lambda _: None) if as_json else click.echo)
-    spec, name = _read(mistakes(find_study)(study), data, configuration)
+    spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
     chosen, workers = _device(device)

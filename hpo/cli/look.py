@@ -31,10 +31,11 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     hpo status abr
     hpo status abr --json | jq .best.value
     """
+    store = place.store()
+    record = existing(store, study)
     from rich.console import Console
 
-    store, console = place.store(), Console()
-    record = existing(store, study)
+    console = Console()
     while True:
         record = store.studies.get(record.name)
         if as_json:

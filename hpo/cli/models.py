@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from hpo.cli.group import Place, placed
 
@@ -76,7 +76,7 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["row", *columns])
-    rows = zip(*columns.values(), strict=True)
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
     table.writerows([number, *map(_cell, row)] for number, row in enumerate(rows))
     write_whole(output, text.getvalue().encode())
     click.echo(f"{len(next(iter(columns.values())))} rows -> {output}")
@@ -84,6 +84,6 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
 
 def _cell(value: Any) -> str:
     """Seven digits are all that float32 has; what is missing is an empty cell, as in the input."""
-    if isinstance(value, float | np.floating):
-        return f"{value:.7g}" if np.isfinite(value) else ""
+    if isinstance(value, float):
+        return f"{value:.7g}" if math.isfinite(value) else ""
     return str(value)

@@ -158,6 +158,10 @@ def test_a_changed_file_is_refused_before_a_trial_is_burned(hpo: Run, study: Pat
     assert more.returncode == 0, more.stderr
     names = [row["study"] for row in json.loads(hpo("studies", "--json").stdout)]
     assert names == ["small", "other"]
+    by_name = hpo("launch", "other")
+    assert by_name.returncode == 2
+    assert f"study 'other' exists and was launched from {study}: name the file, as in" in by_name.stderr
+    assert "\n  hpo launch small.yaml --new-name other\n" in by_name.stderr
 
 
 def test_the_readmes_own_objective_runs_beside_a_models_py(hpo: Run, tmp_path: Path) -> None:
