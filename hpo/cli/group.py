@@ -31,7 +31,7 @@ COMMANDS = {
     "status": "look",
     "studies": "look",
     "objectives": "look",
-    "logs": "look",
+    "logs": "logs",
     "export": "look",
     "report": "look",
     "dashboard": "look",

@@ -1,4 +1,4 @@
-"""status, studies, objectives, logs, export, report, dashboard: the commands that only look. None imports torch."""
+"""status, studies, objectives, export, report, dashboard: the commands that only look. None imports torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hpo.cli.group import Mistake, Place, existing, placed
+from hpo.cli.group import Place, existing, placed
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 
@@ -130,47 +129,6 @@ def objectives(as_json: bool) -> None:
         return
     for name, about in built_in().items():
         click.echo(f"{name:12} {about}")
-
-
-@click.command()
-@click.argument("study")
-@click.argument("trials", type=int, nargs=-1, required=True)
-@click.option("--follow", is_flag=True, help="Keep printing as lines come.")
-@placed
-def logs(study: str, trials: tuple[int, ...], follow: bool, place: Place) -> None:
-    """Print the log of trials, one line per epoch with every loss term, score and rate; several side by side.
-
-    \b
-    hpo logs digits 7
-    hpo logs digits 7 12 --follow
-    """
-    record = existing(place.store(), study)
-    files = [place.files.trial_log(record.folder, number) for number in trials]
-    missing = [str(number) for number, file in zip(trials, files, strict=True) if not file.is_file()]
-    if missing and not follow:
-        raise Mistake(f"no log of trial {', '.join(missing)} of study {record.name} under {place.files.root}")
-    seen = [0] * len(files)
-    while True:
-        fresh = [_lines(file, seen, slot) for slot, file in enumerate(files)]
-        _print_side_by_side(trials, fresh)
-        if not follow:
-            return
-        time.sleep(0.5)
-
-
-def _lines(file: Path, seen: list[int], slot: int) -> list[str]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    fresh, seen[slot] = lines[seen[slot] :], len(lines)
-    return fresh
-
-
-def _print_side_by_side(trials: Sequence[int], fresh: Sequence[Sequence[str]]) -> None:
-    """Line by line in turn, each marked with its trial when there are several."""
-    for position in range(max((len(lines) for lines in fresh), default=0)):
-        for number, lines in zip(trials, fresh, strict=True):
-            if position < len(lines):
-                mark = f"[{number}] " if len(trials) > 1 else ""
-                click.echo(mark + lines[position])
 
 
 @click.command()
