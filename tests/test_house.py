@@ -194,6 +194,13 @@ def test_every_command_has_help_with_an_example(name: str, command: click.Comman
     assert {option.name for option in options if not option.help} <= obvious
 
 
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_help_has_one_word_for_each_thing(name: str, command: click.Command) -> None:
+    """Trials begun and training hours are what users read; the table behind them counts tickets."""
+    text = command.get_help(click.Context(command))
+    assert not re.search(r"\b(tickets?|compute|experiments?|runs? of the search|configs?)\b", text, re.I)
+
+
 def test_the_group_shows_its_commands() -> None:
     text = group.get_help(click.Context(group))
     assert [name for name, _ in commands() if name.split()[0] not in text] == []

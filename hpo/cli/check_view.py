@@ -42,7 +42,7 @@ class CheckView:
         searched = f"{len(spec.space)} searched parameter{'s' * (len(spec.space) > 1)}"
         self._wrapped(f"{'space':<10} {searched}, {size}: {', '.join(spec.space)}", indent=11)
         budget, promotion = spec.budget, spec.promotion
-        hours = f" or {budget.hours:g} hours of training" if budget.hours is not None else ""
+        hours = f" or {budget.hours:g} training hours" if budget.hours is not None else ""
         text = f"{budget.trials} trials{hours}, each of at most {budget.epochs} epochs on fold {spec.folds.search}"
         proof = "best" + " and the baseline" * promotion.baseline
         self.say("budget", f"{text}; then {proof} on all {spec.folds.count} folds" + ", a refit" * promotion.refit)
@@ -120,7 +120,7 @@ class CheckView:
         workers = f"{time.workers} worker" + "s" * (time.workers > 1)
         self.say("", f"search: at most {duration(time.search)} without pruning ({one} / {workers})")
         if spec.budget.hours is not None:
-            self.say("", f"no trial begins after {spec.budget.hours:g} hours of training")
+            self.say("", f"no trial begins after {spec.budget.hours:g} training hours")
         if time.trainings:
             self.say("", f"promotion: at most {duration(time.promotion)} more ({time.trainings} trainings)")
 
