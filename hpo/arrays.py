@@ -111,7 +111,13 @@ def _fits(nbytes: int, device: torch.device) -> bool:
 
 
 def open_arrays(
-    objective: Objective, source: Path | None, values: Mapping[str, Any], cache: Path, fingerprint: str | None = None
+    objective: Objective,
+    source: Path | None,
+    values: Mapping[str, Any],
+    cache: Path,
+    fingerprint: str | None = None,
+    *,
+    labelled: bool = True,
 ) -> Arrays:
     """The prepared data of `source`, built now if no worker has built them before.
 
@@ -121,9 +127,11 @@ def open_arrays(
         values: flat parameters, of which `prepare` gets those of the group `data` that it names in `prepare_keys`.
         cache: folder of all prepared data sets.
         fingerprint: of the data a study was launched with, which are opened without a look at the raw ones.
+        labelled: whether labels are needed; predictions do without.
 
     Raises:
-        DataError: when the source is missing, `prepare` refuses it, or it no longer has that fingerprint.
+        DataError: when the source is missing, `prepare` refuses it, it has no labels, or it no longer has that
+            fingerprint.
     """
     prepared = cache / f"{objective.name}-{(fingerprint or '')[:16]}"
     if fingerprint is not None and prepared.exists():
@@ -140,7 +148,10 @@ def open_arrays(
         with FileLock(cache / f"{path.name}.lock"):
             if not path.exists():
                 _build(objective, source, options, path, fingerprint)
-    return Arrays(path)
+    arrays = Arrays(path)
+    if labelled and arrays.info.get("unlabelled"):
+        raise DataError(f"{source or objective.name}: {arrays.info['unlabelled']}")
+    return arrays
 
 
 def _build(objective: Objective, source: Path | None, options: Mapping[str, Any], path: Path, fingerprint: str) -> None:

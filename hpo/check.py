@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from hpo.training import VALIDATION_BATCHES, FoldRun
 LOOK_SECONDS = 30.0
 #: Most rounds over the two batches, and seconds after which there are no more.
 ROUNDS, STEADY_SECONDS = 10, 0.5
+#: Whole epochs that are timed after one that warms up, where all of them take about that many seconds.
+TIMED, TIMED_SECONDS = 5, 5.0
 #: Names listed in a message before it says how many more there are.
 NAMES = 6
 
@@ -115,8 +118,7 @@ def train_fold(subject: Subject, fold: int, epochs: int, tell: Callable[[Epoch],
                 why = "nothing is labelled there, or it is not finite"
                 result.warnings.append(f"loss term '{term}' has no value in the validation part: {why}")
     if result.epochs:
-        steady = result.epochs[1:] or result.epochs  # the first one warms up
-        result.seconds_per_epoch = sum(epoch.seconds for epoch in steady) / len(steady)
+        result.seconds_per_epoch = _steady(result.epochs)
     return result
 
 
@@ -131,7 +133,7 @@ def train_two_batches(subject: Subject) -> Training:
             return result
         _train_until_steady(run, result.epochs)
         _look_at_gradients(run, result)
-        result.seconds_per_epoch = _seconds_per_epoch(run, fold)
+        result.seconds_per_epoch = _seconds_per_epoch(subject, run, fold)
         looks = [_look(subject, run, other) for other in subject.split.folds]
         result.labelled = [look.counts for look in looks]
         result.problems += _not_finite(looks)
@@ -141,7 +143,7 @@ def train_two_batches(subject: Subject) -> Training:
 
 def _train_until_steady(run: FoldRun, epochs: list[Epoch]) -> None:
     """Twice at least, since the first round warms up; a fast net more often, since its times scatter."""
-    while len(epochs) < 2 or (len(epochs) < ROUNDS and sum(epoch.seconds for epoch in epochs) < STEADY_SECONDS):
+    while len(epochs) < 2 or (len(epochs) < ROUNDS and sum(epoch.seconds for epoch in epochs[1:]) < STEADY_SECONDS):
         epochs.append(run.epoch())
 
 
@@ -156,19 +158,38 @@ def _sample(subject: Subject, fold: Fold) -> Fold:
     return Fold(fold.index, rows, generator.permutation(fold.validation)[: VALIDATION_BATCHES * size])
 
 
-def _seconds_per_epoch(run: FoldRun, fold: Fold) -> float:
-    """From the fastest round over the sample, which other processes disturbed least."""
+def _seconds_per_epoch(subject: Subject, run: FoldRun, fold: Fold) -> float:
+    """Of whole epochs where they are short: what an epoch costs once would count with every pair of its batches."""
+    seconds = _extrapolated(run, fold)
+    if (1 + TIMED) * seconds > TIMED_SECONDS:
+        return seconds
+    whole = subject.run(fold, 1 + TIMED)
+    while len(whole.epochs) <= TIMED and sum(epoch.seconds for epoch in whole.epochs) < TIMED_SECONDS:
+        whole.epoch()
+    return _steady(whole.epochs)
+
+
+def _extrapolated(run: FoldRun, fold: Fold) -> float:
+    """From the rounds over the sample."""
     size = run.params.data["batch_size"]
-    started = time.perf_counter()
-    run.evaluate(run.fold.validation)
-    evaluation = time.perf_counter() - started
-    training = max(min(epoch.seconds for epoch in run.epochs) - evaluation, 0.0)
+    evaluations = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run.evaluate(run.fold.validation)
+        evaluations.append(time.perf_counter() - started)
+    evaluation = median(evaluations)
+    training = max(_steady(run.epochs) - evaluation, 0.0)
 
     def times(rows: np.ndarray, sample: np.ndarray, batch: int) -> float:
         return math.ceil(len(rows) / batch) / max(math.ceil(len(sample) / batch), 1)
 
     whole = evaluation * times(fold.validation, run.fold.validation, VALIDATION_BATCHES * size)
     return training * times(fold.train, run.fold.train, size) + whole
+
+
+def _steady(epochs: Sequence[Epoch]) -> float:
+    """Seconds of a typical epoch: the first one warms up, and one that another process disturbed does not count."""
+    return median(epoch.seconds for epoch in epochs[1:] or epochs)
 
 
 def _wrong_terms(subject: Subject, run: FoldRun) -> list[str]:

@@ -59,15 +59,16 @@ class FinalModel(torch.nn.Module):
         """Outputs for a prepared batch (see the objective's `prepare`)."""
         return forward(self.network, batch)
 
-    def arrays(self, source: Path | None, cache: Path) -> Arrays:
-        """Raw data prepared as for training.
+    def arrays(self, source: Path | None, cache: Path, *, labelled: bool = True) -> Arrays:
+        """Raw data prepared as for training; `labelled=False` takes such without labels, to predict on.
 
         Raises:
+            DataError: the data cannot be used.
             ModelError: no source for a model that was trained on recordings: synthetic data would tell nothing of it.
         """
         if source is None and self.config["data"] is not None:
             raise ModelError(f"this model was trained on {self.config['data']}: name the data to use it on")
-        return open_arrays(self.objective, source, self.params.flat(), cache)
+        return open_arrays(self.objective, source, self.params.flat(), cache, labelled=labelled)
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:
         """Losses and scores over all rows."""
@@ -77,14 +78,15 @@ class FinalModel(torch.nn.Module):
         return measure(self.network, batches, self.objective, self.params, statistics, self.info)
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """The objective's prediction columns, one entry per row."""
+        """Columns that identify the rows, then those of the objective's predictions; one entry per row."""
         self.network.eval()
         device = next(self.network.parameters()).device
         parts: list[dict[str, np.ndarray]] = []
         with torch.inference_mode():
             for batch in self._batches(arrays, device):
                 parts.append(self.objective.predict(self(batch), batch, self.info))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        predicted = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {**self.objective.identify(arrays), **predicted}
 
     def _batches(self, arrays: Arrays, device: torch.device) -> Iterator[Batch]:
         feed = Feed(arrays, device)

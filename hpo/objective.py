@@ -256,7 +256,8 @@ class Objective(Vocabulary, ABC):
 
         Returns:
             JSON-able facts about the data set (class names, sampling rate, ...), later `arrays.info`. The key
-            `rows` is added by the service; `synthetic: True` makes the service say so loudly.
+            `rows` is added by the service; `synthetic: True` makes the service say so loudly. `unlabelled`, a
+            sentence on what labels the source lacks, leaves the data to predictions and makes all else refuse them.
 
         Raises:
             DataError: with everything that is wrong with the files.
@@ -303,6 +304,13 @@ class Objective(Vocabulary, ABC):
     @abstractmethod
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Columns of the prediction table, one entry per row."""
+
+    def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Columns that say which row is which, put in front of the predictions; one entry per row.
+
+        They come from the data at hand, whereas `predict` is given the facts of the training data.
+        """
+        return {}
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
         """Tables for `hpo check`: heading -> (what -> rows), e.g. rows per class, per group, per missing label."""

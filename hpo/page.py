@@ -215,7 +215,7 @@ removes exactly the trials that would show which parameter decides.</p>
 <p>No trial has been started.</p>
 {% endif %}
 
-<h2>Compute</h2>
+<h2>Training time</h2>
 {{ facts(compute) }}
 {% if workers %}
 {{ table(["worker", "trials", "promotion trainings", "training time"], workers, [1, 2, 3]) }}

@@ -36,7 +36,7 @@ def resolve(objective: str, expected_hash: str | None = None) -> Objective:
         if objective not in names:
             near = difflib.get_close_matches(objective, names, n=1)
             hint = f"did you mean {near[0]}?" if near else f"built in are {', '.join(names)}"
-            raise LookupError(f"no objective '{objective}': {hint}; your own is module:Class or path/to/file.py:Class")
+            raise LookupError(f"no objective '{objective}' ({hint}); your own is module:Class or path/to/file.py:Class")
         place, _, class_name = names[objective][0].rpartition(":")
     module = _load_file(Path(place), expected_hash) if place.endswith(".py") else _load_module(place)
     found = getattr(module, class_name, None)

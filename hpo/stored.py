@@ -9,10 +9,15 @@ from hpo.records import StudyRecord
 from hpo.study import Study
 
 
-def as_launched(record: StudyRecord) -> Study:
-    """The study that runs; needs neither the objective's code nor torch."""
+def as_written(record: StudyRecord) -> Study:
+    """The study as its file says; needs neither the objective's code nor torch."""
     names = Vocabulary.from_json(record.vocabulary)
-    spec = Study.from_text(record.text, record.source, lambda _: names)
+    return Study.from_text(record.text, record.source, lambda _: names)
+
+
+def as_launched(record: StudyRecord) -> Study:
+    """The study that runs."""
+    spec = as_written(record)
     budget = replace(spec.budget, trials=record.trials, hours=record.hours)
     return replace(spec, name=record.name, data=record.data, budget=budget)
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from hpo.yaml_syntax import explain
+
 SIZE_LIMIT = 64 * 1024  #: bytes
 DEPTH_LIMIT = 8
 
@@ -109,21 +111,11 @@ def parse(text: str, source: str, mistakes: Mistakes | None = None) -> Node:
     try:
         root = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), found).document()
     except yaml.YAMLError as error:
-        _add_syntax_error(error, found)
+        found.add(*explain(error))
         raise found.error() from None
     if mistakes is None:
         found.raise_any()
     return root
-
-
-def _add_syntax_error(error: yaml.YAMLError, mistakes: Mistakes) -> None:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
-    if "\\t" in problem:
-        problem += "; indent with spaces, not with tabs"
-    context = getattr(error, "context", None)
-    text = f"not YAML: {f'{context}, ' if context else ''}{problem}; what follows could not be checked"
-    mistakes.add(mark.line + 1 if mark else 0, text)
 
 
 def _line(event: yaml.Event) -> int:
@@ -256,7 +248,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     # A known name under the wrong group is nearer than any spelling.
     same = [other for other in known if other.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = same[:1] or difflib.get_close_matches(name, known, 1, 0.6)
+    close = same[:1] or difflib.get_close_matches(name.lower(), known, 1, 0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known) or 'none'}"
 
 
@@ -276,14 +268,17 @@ class Section:
     ) -> None:
         self.path, self._mistakes, self.line = path, mistakes, node.line if node else line
         value = node.value if node else {}
+        known = None if keys is None else list(keys)
         self.broken = not isinstance(value, dict)
         self.nodes: dict[str, Node] = {} if self.broken else value
         if self.broken and value is not BROKEN:
-            mistakes.add(self.line, f"{path or 'the file'} is {shown(value)}: a mapping of keys to values is needed")
-        known = None if keys is None else list(keys)
+            example = f", {{{', '.join(f'{key}: ...' for key in known)}}}" if known and path else ""
+            text = f"{path or 'the file'} is {shown(value)}: a mapping of keys to values is needed{example}"
+            mistakes.add(self.line, text)
         for key, child in self.nodes.items():
             if known is not None and key not in known:
-                mistakes.add(child.line, f"unknown key {self.name(key)!r}; {nearest(key, known)}")
+                space = " (write a space after the colon)" * (":" in key)
+                mistakes.add(child.line, f"unknown key {self.name(key)!r}; {nearest(key, known)}{space}")
 
     def name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
@@ -345,4 +340,11 @@ class Section:
 
     def _refuse(self, key: str, value: Any, need: str) -> None:
         if key in self.nodes and value is not BROKEN:
-            self.fail(key, f"is {shown(value)}: {need}")
+            self.fail(key, f"is {shown(value)}: {need}{spelled(value)}")
+
+
+def spelled(value: Any) -> str:
+    """What keeps a value from being the number that it looks like."""
+    if isinstance(value, float) and value.is_integer():
+        return ", without a decimal point or exponent"
+    return ", without quotes" if isinstance(value, str) and _FLOAT.fullmatch(value) else ""

@@ -93,6 +93,8 @@ class Reader:
         space = parameters.space()
         fixed = {key: value for key, value in parameters.defaults.items() if key not in parameters.searched} | written
         parameters.check_min_epochs(fixed, set(written), space, budget)
+        configurations = parameters.configurations(space, fixed, budget)
+        parameters.check_metric(metric, fixed, configurations)
         study = Study(
             name=name,
             objective=self.reference,
@@ -101,7 +103,7 @@ class Reader:
             seed=self.root.integer("seed", 0, 0),
             space=MappingProxyType(space),
             fixed=MappingProxyType(fixed),
-            configurations=MappingProxyType(parameters.configurations(space, fixed, budget)),
+            configurations=MappingProxyType(configurations),
             sampler_spec=self._spec("sampler", "tpe", SAMPLERS),
             pruner_spec=self._pruner(fixed, space, budget),
             budget=budget,
@@ -135,7 +137,8 @@ class Reader:
             return resolve(self.reference)
         except Exception as error:  # the user's own file may raise anything while it is imported
             reason = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-            reason = f"{type(error).__name__}: {' '.join(reason.split())}"
+            ours = "" if isinstance(error, LookupError) else f"{type(error).__name__}: "
+            reason = ours + " ".join(reason.split())
             text = f"{shown(self.reference)} cannot be loaded ({reason}); its own keys and scores are unchecked"
             self.root.fail("objective", text)
             return None
@@ -163,7 +166,7 @@ class Reader:
         if not plain and "metric" in self.root.nodes:
             section.require("name")
         known = self._measured(section, key)
-        name = section.text(key, "loss")
+        name = section.text(key, "")  # no metric that checks could go on with
         if name.startswith("train."):
             section.fail(key, f"is {shown(name)}: trials are judged on validation rows; leave 'train.' out")
         if plain or "direction" not in section.nodes:

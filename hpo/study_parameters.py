@@ -90,6 +90,33 @@ class Parameters:
         if isinstance(searched := space.get(key), IntDistribution) and searched.high > budget.epochs:
             self.mistakes.add(self.searched[key].line, f"space.{key} up to {searched.high} {text}")
 
+    def check_metric(
+        self, metric: Metric, fixed: Mapping[str, Value], configurations: Mapping[str, Mapping[str, Value]]
+    ) -> None:
+        """A loss that each trial defines differently is no metric: the search would find the smallest weight.
+
+        `loss` depends on every value of the group; a term, which is recorded before weighting, on all but the weights.
+        Which of several terms a value shapes only the objective's code tells: that is left to the user.
+        """
+        if self.objective is None or not (metric.name == "loss" or [metric.name] == self._terms()):
+            return
+        lines = {f"space.{key}": (key, node.line) for key, node in self.searched.items()}
+        section = self.root.section("configurations", None)
+        for name, values in configurations.items():
+            changed = [key for key in values if key not in self.searched and values[key] != fixed.get(key)]
+            lines |= {f"configurations.{name}.{key}": (key, section.line_of(name)) for key in changed}
+        for where, (key, line) in lines.items():
+            weight = key.endswith("_weight")
+            if key.startswith("loss.") and (metric.name == "loss" or not weight):
+                plain = [score for score in self.objective.scores if "*" not in score]
+                other = [*plain, *(self._terms() if weight else [])][:1]
+                hint = f"choose another metric, such as {other[0]}" if other else "choose a score as metric"
+                text = f"{where} changes what metric {shown(metric.name)} measures, so its trials could not be compared"
+                self.mistakes.add(line, f"{text}: {hint}, or give it one value under fixed")
+
+    def _terms(self) -> list[str]:
+        return [f"loss.{term}" for term in self.objective.terms] if self.objective else []
+
     def configurations(
         self, space: Mapping[str, BaseDistribution], fixed: Mapping[str, Value], budget: Budget
     ) -> dict[str, Mapping[str, Value]]:
@@ -156,8 +183,9 @@ class Parameters:
         """`optimizer.lr` with its node, for every known parameter of a mapping of groups."""
         for group, node in section.nodes.items():
             if group not in GROUPS:
-                known = [*GROUPS, *self.defaults]
-                wrong = f"unknown group {section.name(group)!r}; {nearest(group, known)}"
+                hint = nearest(group, [*GROUPS, *self.defaults])
+                hint = hint if hint.startswith("did") else f"groups are {', '.join(GROUPS)}"
+                wrong = f"unknown group {section.name(group)!r}; {hint}"
                 wrong += " (write optimizer: {lr: ...})" * ("." in group)
                 self.mistakes.add(node.line, wrong)
                 continue

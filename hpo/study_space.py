@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 
 from hpo.objective import Value
-from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, nearest, shown
+from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, nearest, shown, spelled
 
 SCHEDULES = ("cosine", "plateau", "constant")
 
@@ -101,7 +101,7 @@ def checked(key: str, value: Any, default: Value | None) -> Value:
     else:
         fits, need = default is None or isinstance(value, str), "text"
     if not fits:
-        raise ValueError(f"{need} is needed, as its default {shown(default)}")
+        raise ValueError(f"{need} is needed, as its default {shown(default)}{spelled(value)}")
     if key == "schedule.name" and value not in SCHEDULES:
         raise ValueError(nearest(str(value), SCHEDULES))
     if number:
@@ -128,6 +128,10 @@ class Range:
     def __init__(self, key: str, node: Node, default: Value | None, read: ReadValue, mistakes: Mistakes) -> None:
         self.key, self.node, self.default = key, node, default
         self._read, self._mistakes = read, mistakes
+        if not isinstance(node.value, dict) and node.value is not BROKEN:
+            need = "{float: [low, high]}, {int: [low, high]} or {choice: [a, b]} is needed"
+            mistakes.add(node.line, f"space.{key} is {shown(node)}: {need}")
+            node = Node(node.line, BROKEN)
         self.section = Section(node, f"space.{key}", mistakes, ("float", "int", "choice", "log", "step"))
 
     def distribution(self) -> BaseDistribution | None:
@@ -145,7 +149,7 @@ class Range:
         if len(kinds) != 1:
             raise ValueError("needs exactly one of float: [low, high], int: [low, high] and choice: [a, b]")
         nodes = self.section.nodes[kinds[0]].value
-        if nodes is BROKEN:
+        if nodes is BROKEN or (isinstance(nodes, tuple) and BROKEN in [node.value for node in nodes]):
             return None
         if not isinstance(nodes, tuple) or len(nodes) < 2 or (kinds[0] != "choice" and len(nodes) != 2):
             need = "a list of at least two values" if kinds[0] == "choice" else "[low, high]"
@@ -171,7 +175,7 @@ class Range:
         ends: list[Any] = [self._end(node, stand_in) for node in nodes]
         log = self.section.flag("log", False)
         step = self._step(kind)
-        if None in ends:
+        if None in ends or step == 0:
             return None
         low, high = ends
         if not low < high:
@@ -199,9 +203,10 @@ class Range:
         return self._read(self.key, node, f"space.{self.key} end")
 
     def _step(self, kind: str) -> float | int | None:
+        """None without one, 0 where a mistake was added."""
         if "step" not in self.section.nodes:
             return None
-        return self.section.integer("step", 1, 1) if kind == "int" else self.section.number("step", 1.0, above=0)
+        return self.section.integer("step", 0, 1) if kind == "int" else self.section.number("step", 0.0, above=0)
 
 
 def _divides(step: float, length: float) -> bool:

@@ -98,6 +98,9 @@ class Abr(Objective):
         classes = max(int(recordings.hearing_class.max()) + 1, 2)  # a net needs two even where nothing is labelled
         info: dict[str, Any] = {"classes": list(abr_data.CLASSES[:classes]), "subjects": subjects.tolist()}
         info |= {"sampling_rate_hz": RATE_HZ, "synthetic": source is None, "notes": []}
+        if source is not None and recordings.absent:
+            lacks = f"{abr_data.file_of(source).name}, line 1: no column {abr_data.some(recordings.absent)}"
+            info["unlabelled"] = f"{lacks}; label columns may be empty, but only predictions do without them"
         if doubtful:
             info["notes"].append(
                 f"latency and amplitude of {doubtful} picks before {abr_data.EARLIEST_MS:g} ms or after the window's "
@@ -205,7 +208,6 @@ class Abr(Objective):
         names = np.asarray([*info["classes"], ""])  # the last one answers to -1
         present = batch["present"].cpu().numpy()
         columns: dict[str, np.ndarray] = {
-            "subject": np.asarray(info["subjects"])[batch["subject"].cpu().numpy()],
             "truth": names[batch["hearing_class"].cpu().numpy()],
             "prediction": names[probability.argmax(1)],
             "wave_v_present": np.where(present >= 0, present, np.nan),
@@ -215,6 +217,12 @@ class Abr(Objective):
             columns[f"wave_v_{name}"] = batch[name].cpu().numpy()
             columns[f"predicted_{name}"] = outputs[name].float().cpu().numpy()
         return columns | {f"p.{name}": probability[:, k] for k, name in enumerate(info["classes"])}
+
+    def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Subject, level and frequency, of which a series of recordings has one row each."""
+        level, frequency = arrays["statics"][:, :2].T
+        subject = np.asarray(arrays.info["subjects"])[arrays["subject"]]
+        return {"subject": subject, "level_db": level, "freq_khz": frequency}
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
         """Rows per class, per subject, and without a label for each task."""

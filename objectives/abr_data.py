@@ -12,8 +12,8 @@ Columns, in any order (others are ignored):
     wave_v_amplitude_uv    of the picked peak; empty where none was picked
     s0 ... s199            uV, 20 kHz, from stimulus onset
 
-An empty label cell is a missing label and never a zero. Anything else that is not a number is an error: `nan` written
-as text usually means that a script lost a value without noticing.
+An empty label cell is a missing label and never a zero; a file to predict on needs no label columns at all. Anything
+else that is not a number is an error: `nan` written as text usually means that a script lost a value without noticing.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Recordings:
     present: np.ndarray  #: int64 `[rows]`, 1, 0 or -1 = missing
     latency_ms: np.ndarray  #: float32 `[rows]`, NaN = missing
     amplitude_uv: np.ndarray  #: float32 `[rows]`, NaN = missing
+    absent: tuple[str, ...] = ()  #: label columns that the file does not have
 
     def masked_picks(self) -> tuple[Recordings, int]:
         """Without the latency and amplitude of doubtful picks, and how many those were.
@@ -69,13 +70,18 @@ class Recordings:
         return masked, int(doubtful.sum())
 
 
+def file_of(source: Path) -> Path:
+    """The file itself, or the one of a folder."""
+    return source / FILE_NAME if source.is_dir() else source
+
+
 def read(source: Path) -> Recordings:
     """Read a file, or the `waveforms.csv` of a folder.
 
     Raises:
         DataError: with file, line, column, value and way out of everything that is wrong, MOST_LISTED lines at most.
     """
-    path = source / FILE_NAME if source.is_dir() else source
+    path = file_of(source)
     if not path.is_file():
         raise DataError(f"{path}: no such file; give a CSV file, or a folder that holds {FILE_NAME}")
     try:
@@ -106,13 +112,13 @@ def _check_header(header: Sequence[str], path: Path) -> None:
         raise DataError(f"{path}: the file is empty; its first line names the columns, from subject to s{SAMPLES - 1}")
     if len(header) == 1:
         raise DataError(f"{path}: the first line has one column, {header[0][:60]!r}; separate columns by commas")
-    required = ("subject", *STATICS, *LABELS, *SAMPLE_COLUMNS)
+    required = ("subject", *STATICS, *SAMPLE_COLUMNS)
     missing = [name for name in required if name not in header]
     if missing:
-        raise DataError(f"{path}: line 1: no column {_some(missing)}; label columns may be empty but must be there")
-    twice = sorted({name for name in required if header.count(name) > 1})
+        raise DataError(f"{path}: line 1: no column {some(missing)}; every row needs them")
+    twice = sorted({name for name in (*required, *LABELS) if header.count(name) > 1})
     if twice:
-        raise DataError(f"{path}: line 1: more than one column {_some(twice)}; keep one of each")
+        raise DataError(f"{path}: line 1: more than one column {some(twice)}; keep one of each")
 
 
 class _Rows:
@@ -121,6 +127,7 @@ class _Rows:
     def __init__(self, header: Sequence[str]) -> None:
         self._header = header
         self._column = {name: i for i, name in enumerate(header)}
+        self._words = [name for name in ("subject", *STATICS, *LABELS) if name in self._column]
         self._samples = [self._column[name] for name in SAMPLE_COLUMNS]
         self._subject: list[str] = []
         self._statics: list[list[float]] = []
@@ -135,7 +142,8 @@ class _Rows:
         if len(cells) != len(self._header):
             self._problem(line, None, f"{len(cells)} cells, the header has {len(self._header)}; is a comma missing?")
             return
-        cell = {name: cells[self._column[name]].strip() for name in ("subject", *STATICS, *LABELS)}
+        cell = dict.fromkeys(LABELS, "")
+        cell |= {name: cells[self._column[name]].strip() for name in self._words}
         if not cell["subject"]:
             self._problem(line, "subject", "empty; folds need to know whose waveform this is")
         self._subject.append(cell["subject"])
@@ -158,6 +166,7 @@ class _Rows:
             present=classes[:, 1],
             latency_ms=labels[:, 2].astype(np.float32),
             amplitude_uv=labels[:, 3].astype(np.float32),
+            absent=tuple(name for name in LABELS if name not in self._column),
         )
 
     def _problem(self, line: int, column: str | None, text: str) -> None:
@@ -211,5 +220,5 @@ def _listing(path: Path, problems: Sequence[str]) -> str:
     return "\n  ".join(lines)
 
 
-def _some(names: Sequence[str], most: int = 8) -> str:
+def some(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -204,11 +206,42 @@ def test_a_fold_trains_as_its_trial_would(tmp_path: Path) -> None:
 
 def test_the_estimate_is_the_budget_without_pruning() -> None:
     spec = Study.from_text(STUDY, "/toy.yaml", lambda _: Toy())
-    time = estimate(spec, 2.0, workers=2)
-    assert time.search == 4 * 3 * 2.0 / 2
+    found = estimate(spec, 2.0, workers=2)
+    assert found.search == 4 * 3 * 2.0 / 2
     # Finalist and baseline on three folds, and a refit on half as many rows more.
-    assert (time.trainings, time.promotion) == (7, (6 + 1.5) * 3 * 2.0 / 2)
+    assert (found.trainings, found.promotion) == (7, (6 + 1.5) * 3 * 2.0 / 2)
     assert not list(space_warnings(spec))
+
+
+class Slow(Toy):
+    """The first three batches take their time, as they do while caches and thread pools are made."""
+
+    def __init__(self) -> None:
+        self._warm = 3
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        if self._warm:
+            self._warm -= 1
+            time.sleep(0.2)
+        return super().augment(batch, params, generator)
+
+
+def test_neither_the_first_batches_nor_a_disturbed_epoch_count(tmp_path: Path) -> None:
+    training = train_two_batches(subject(tmp_path, Slow()))
+    assert training.epochs[0].seconds > 0.4
+    assert training.seconds_per_epoch is not None and training.seconds_per_epoch < 0.2
+    whole = train_fold(subject(tmp_path, Slow()), 0, 4, lambda epoch: None)
+    assert whole.epochs[0].seconds > 0.4 and whole.seconds_per_epoch is not None and whole.seconds_per_epoch < 0.2
+
+
+def test_the_estimate_is_for_the_workers_of_the_launch(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = len(os.sched_getaffinity(0))
+    for workers in (1, 2):
+        done = invoke("check", "digits", "--device", "cpu", "--workers", str(workers), "--json")
+        found = json.loads(done.stdout)["estimate"]
+        assert (found["workers"], torch.get_num_threads()) == (workers, max(1, cores // workers))
+        assert found["search"] == pytest.approx(30 * 12 * found["seconds_per_epoch"] / workers)
 
 
 def test_a_space_smaller_than_the_budget_is_warned_of() -> None:

@@ -190,8 +190,15 @@ def test_every_command_has_help_with_an_example(name: str, command: click.Comman
     assert len(text.splitlines()[0]) > 20
     assert re.search(rf"^hpo {name}\b", text, re.M), f"no example: {text}"
     options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
-    obvious = {"runs", "workers", "devices"}
+    obvious = {"workers", "devices"}
     assert {option.name for option in options if not option.help} <= obvious
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[name for name, _ in commands()])
+def test_help_has_one_word_for_each_thing(name: str, command: click.Command) -> None:
+    """Trials begun and training hours are what users read; the table behind them counts tickets."""
+    text = command.get_help(click.Context(command))
+    assert not re.search(r"\b(tickets?|compute|experiments?|runs? of the search|configs?)\b", text, re.I)
 
 
 def test_the_group_shows_its_commands() -> None:
@@ -244,6 +251,15 @@ for words in (["--help"], ["status"], ["studies"], ["objectives"], ["logs", "mad
 import hpo.dashboard, hpo.engines.local, hpo.study_file, hpo.cli.view
 print("::", "dashboard", 0, "torch" in sys.modules)
 """
+
+
+@pytest.mark.parametrize("words", [("--help",), ("launch", "--help"), ("status",), ("studies",), ("check", "nosuch")])
+def test_help_and_refusals_import_nothing_heavy(tmp_path: Path, words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-X", "importtime", "-P", "-m", "hpo", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (0 if "--help" in words else 2)
+    imported = set(re.findall(r"^import time:.*\| +(\w+)$", done.stderr, re.M))
+    assert "click" in imported and not imported & {"numpy", "optuna", "pandas", "rich", "sqlalchemy", "torch"}
 
 
 def test_looking_imports_no_torch(tmp_path: Path) -> None:

@@ -87,8 +87,8 @@ def test_the_file_of_the_launch_is_accepted_and_a_changed_one_refused(own: Path)
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("digit", r"no objective 'digit': did you mean digits\?; your own is module:Class or path/to/file\.py:Class"),
-        ("xyz", r"no objective 'xyz': built in are digits"),
+        ("digit", r"no objective 'digit' \(did you mean digits\?\); your own is module:Class or .*/file\.py:Class"),
+        ("xyz", r"no objective 'xyz' \(built in are digits"),
         ("no.such.module:Class", r"cannot import no\.such\.module: No module named 'no'"),
         ("tests.toy:Nothing", r"tests\.toy has no class Nothing derived from hpo\.objective\.Objective"),
         ("tests.toy:ToyNet", r"tests\.toy has no class ToyNet derived from"),

@@ -24,7 +24,7 @@ class Fake(Vocabulary):
     """The names of an objective that nobody trains."""
 
     name = "fake"
-    terms = ("class", "peak")
+    terms: tuple[str, ...] = ("class", "peak")
     scores = MappingProxyType({"macro_f1": "maximize", "mae_ms": "minimize", "f1.*": "maximize"})
     prepare_keys = ("clip",)
     defaults = MappingProxyType(
@@ -138,7 +138,7 @@ def test_keys_are_always_text() -> None:
         ("a: 1\n---\nb: 2", "line 2: a second document starts here: a file holds one study"),
         ("? [a, b]\n: 1", "line 1: a key must be a plain name"),
         ("a:\n\t- 1", "indent with spaces, not with tabs"),
-        ("a: [1, 2\nb: 3", "line 2: not YAML: while parsing a flow sequence"),
+        ("a: [1, 2\nb: 3", "line 1: not YAML: a bracket that is opened here is not closed"),
         ("a: " + "[" * 60000, f"line 1: nested deeper than {DEPTH_LIMIT} levels"),
         ("a: " + "x" * SIZE_LIMIT, "larger than 64 KiB"),
         ("a: \x07", "special characters are not allowed"),
@@ -261,13 +261,48 @@ TARGET = "{score: macro_f1, at_least: 0.3, by_epoch: 5}"
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a:\n  b: 1\n\tc: 2", "line 3: not YAML: a tab: indent with spaces, not with tabs"),
+        ("a:\n  x: 0\n  b:1\nc: 2", "line 3: not YAML: a line without 'key: value': write a space after the colon"),
+        ("a: b: c", "line 1: not YAML: a colon too many: quote a value that"),
+        ("a:\n  b: 1\n   c: 2", "line 3: not YAML: a colon too many: quote a value that holds one, write 'key: value'"),
+        (
+            "a:\n  - b\n  c: 2",
+            "line 3: not YAML: the indentation differs from the lines above, or a list (- a) is mixed",
+        ),
+        ("a: {b: 1\nc: 2\n", "line 1: not YAML: a bracket that is opened here is not closed"),
+        ("a: 'b\nc: 2\n", "line 1: not YAML: a quote that is opened here is not closed"),
+        ("a: @b", "line 1: not YAML: a value that starts with a special character: put it in quotes"),
+    ],
+)
+def test_mistakes_of_grammar_say_what_to_mend(text: str, message: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        parse(text, "x.yaml")
+    assert caught.value.mistakes[0].startswith(message)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         # the frame
+        (
+            "study: fake",
+            "study: fake\nfolds: 5",
+            "folds is 5: a mapping of keys to values is needed, {count: ..., sear",
+        ),
+        ("metric: macro_f1", "metric: [macro_f1]", "line 3: metric is ['macro_f1']: a mapping"),
+        ("study: fake", "study: fake\nsampler: TPE", "line 2: sampler is 'TPE': did you mean 'tpe'?"),
+        ("study: fake", "study: fake\nfolds: {count:5}", "did you mean 'count'? (write a space after the colon)"),
+        ("trials: 20", "trials: '20'", "budget.trials is '20': a whole number of at least 1 is needed, without quotes"),
+        ("trials: 20", "trials: 20.0", "is 20: a whole number of at least 1 is needed, without a decimal point"),
+        (LR, "lr: [1e-4, 1e-2]", "lr is [0.0001, 0.01]: {float: [low, high]}, {int: [low, high]} or {choice: [a, b]}"),
+        (LR, "lr: {float: [1e-4, 01]}", "line 7: 01 with a leading zero is octal to some readers: write 1"),
+        (GAMMA, "focal_gamma: {float: [0, 4], step: 0}", "space.loss.focal_gamma.step is 0: a number above 0"),
         ("study: fake\n", "", "line 1: study is missing"),
         ("study: fake", "study: a/b", "line 1: study is 'a/b': 1 to 64 letters"),
         ("targets:", "target:", "line 17: unknown key 'target'; did you mean 'targets'?"),
-        ("objective: fake", "objective: fak", "line 2: objective 'fak' cannot be loaded (LookupError: no objective"),
+        ("objective: fake", "objective: fak", "line 2: objective 'fak' cannot be loaded (no objective 'fak')"),
         ("objective: fake", "objective: a/b.py", "line 2: objective is 'a/b.py': name the class after a colon"),
         ("metric: macro_f1", "metric: {name: macro_f1, direction: minimize}", "but the objective says maximize"),
         ("metric: macro_f1", "metric: {name: mae_ms, direction: up}", "metric.direction is 'up': known are"),
@@ -299,7 +334,7 @@ TARGET = "{score: macro_f1, at_least: 0.3, by_epoch: 5}"
         (GAMMA, "focal_gamma: {float: [1, 4], step: 0.5, log: true}", "has both log and step: keep one"),
         (GAMMA, "focal_gama: {float: [1, 4]}", "did you mean 'loss.focal_gamma'?"),
         (GAMMA, "lr: {float: [1, 4]}", "unknown key 'space.loss.lr'; did you mean 'optimizer.lr'?"),
-        (GAMMA, "focal_gamma: 2", "space.loss.focal_gamma is 2: a mapping of keys to values is needed"),
+        (GAMMA, "focal_gamma: 2", "space.loss.focal_gamma is 2: {float: [low, high]}, {int:"),
         (GAMMA, "focal_gamma: {float: [0]}", "float is [0]: [low, high] is needed"),
         (GAMMA, "focal_gamma: {}", "needs exactly one of float: [low, high]"),
         (GAMMA, "focal_gamma: {float: [-1, 4]}", "space.loss.focal_gamma end is -1: at least 0 is needed"),
@@ -355,6 +390,47 @@ def test_one_mistake_is_one_line(old: str, new: str, message: str) -> None:
     found = mistakes(changed(old, new))
     assert len(found) == 1, found
     assert message in found[0]
+
+
+SHAPED = "changes what metric 'loss' measures, so its trials could not be compared: choose another metric, such as"
+
+
+@pytest.mark.parametrize(
+    ("metric", "searched", "lines"),
+    [
+        ("loss", GAMMA, [f"line 9: space.loss.focal_gamma {SHAPED} macro_f1, or give it one value under fixed"]),
+        ("loss", "class_weight: {float: [0.1, 2]}", [f"line 9: space.loss.class_weight {SHAPED} macro_f1, or give"]),
+        ("{name: loss, direction: minimize}", "peak_weight: {float: [1, 2]}", ["line 9: space.loss.peak_weight"]),
+        # A term is recorded before weighting, and another term may be the one that the exponent shapes.
+        ("loss.class", "class_weight: {float: [0.1, 2]}", []),
+        ("loss.peak", GAMMA, []),
+        ("macro_f1", "class_weight: {float: [0.1, 2]}", []),
+    ],
+)
+def test_a_loss_that_every_trial_defines_for_itself_is_no_metric(metric: str, searched: str, lines: list[str]) -> None:
+    text = changed("metric: macro_f1", f"metric: {metric}", GOOD.split("configurations:")[0]).replace(GAMMA, searched)
+    if not lines:
+        read(text)
+        return
+    for found, line in zip(mistakes(text), lines, strict=True):
+        assert found.startswith(line)
+
+
+def test_a_configuration_must_not_reshape_the_metric_either() -> None:
+    text = changed("metric: macro_f1", "metric: loss").replace(f"  loss:\n    {GAMMA}\n", "")
+    text = text.replace("focal_gamma: 2.5, class_weight: 2", "focal_gamma: 0, class_weight: 2")
+    (found,) = mistakes(text)
+    assert found.startswith(f"line 14: configurations.recommended.loss.class_weight {SHAPED}")
+
+
+def test_the_only_term_is_no_metric_for_what_shapes_it() -> None:
+    class Single(Fake):
+        terms: tuple[str, ...] = ("class",)
+
+    text = GOOD.split("configurations:")[0].replace("macro_f1", "loss.class")
+    with pytest.raises(StudyError, match=r"focal_gamma changes what metric 'loss\.class' measures"):
+        Study.from_text(text, "/x", lambda _: Single())
+    Study.from_text(text.replace(GAMMA, "class_weight: {float: [0.1, 2]}"), "/x", lambda _: Single())
 
 
 def test_what_can_be_checked_is_checked_without_the_objective() -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.argument("study")
 @click.option("--data", type=click.Path(path_type=Path), help="Raw data: a folder or file as the objective reads it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--workers", type=click.IntRange(1), help="Estimate for so many; default as `hpo launch`.")
 @click.option("--fold", type=click.IntRange(0), help="Train this fold instead of two batches; default the search fold.")
 @click.option("--epochs", type=click.IntRange(1), help="Train a fold for so many epochs; default the budget's.")
 @click.option("--configuration", help="Which one to train; default the first.")
@@ -38,6 +39,7 @@ def check(
     study: str,
     data: Path | None,
     device: str,
+    workers: int | None,
     fold: int | None,
     epochs: int | None,
     configuration: str | None,
@@ -55,14 +57,15 @@ def check(
     hpo check abr --data recordings/ --device cuda:0
     hpo check my_study.yaml --fold 1 --epochs 3 --configuration recommended
     """
+    path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
     from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
 
     view = CheckView((lambda _: None) if as_json else click.echo)
-    spec, name = _read(mistakes(find_study)(study), data, configuration)
+    spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
-    chosen, workers = _device(device)
+    chosen, number = _device(device, workers)
     view.study(spec)
     subject, findings = _prepare(spec, name, place, chosen)
     view.data(findings)
@@ -73,7 +76,7 @@ def check(
     else:
         training = _fold(subject, name, fold, epochs, view)
     seconds = training.seconds_per_epoch
-    time = estimate(spec, seconds, workers) if seconds is not None else None
+    time = estimate(spec, seconds, number) if seconds is not None else None
     view.time(spec, training, time)
     problems = [*findings.problems, *training.problems]
     warnings = [*space_warnings(spec), *findings.warnings, *training.warnings]
@@ -107,8 +110,8 @@ def _resolve(reference: str) -> Objective:
     return resolve(reference)
 
 
-def _device(wanted: str) -> tuple[torch.device, int]:
-    """The device, and as many workers as `hpo launch` would start for the same words."""
+def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
+    """The device, and as many workers as `hpo launch` would start for the same words, with as many threads."""
     import torch
 
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
@@ -118,8 +121,11 @@ def _device(wanted: str) -> tuple[torch.device, int]:
         name = wanted
     else:
         raise Mistake(f"--device {wanted}: this machine has {', '.join(['cpu', *gpus])}")
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    return torch.device(name), max(len(gpus), 1) if wanted == "auto" else 1
+    workers = workers or (max(len(gpus), 1) if wanted == "auto" else 1)
+    # Threads beyond the cores wait for each other: 4 on 2 took twice as long, beside other work seven times.
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
+    return torch.device(name), workers
 
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable, Mapping
 
@@ -42,7 +43,7 @@ class CheckView:
         searched = f"{len(spec.space)} searched parameter{'s' * (len(spec.space) > 1)}"
         self._wrapped(f"{'space':<10} {searched}, {size}: {', '.join(spec.space)}", indent=11)
         budget, promotion = spec.budget, spec.promotion
-        hours = f" or {budget.hours:g} hours of training" if budget.hours is not None else ""
+        hours = f" or {budget.hours:g} training hours" if budget.hours is not None else ""
         text = f"{budget.trials} trials{hours}, each of at most {budget.epochs} epochs on fold {spec.folds.search}"
         proof = "best" + " and the baseline" * promotion.baseline
         self.say("budget", f"{text}; then {proof} on all {spec.folds.count} folds" + ", a refit" * promotion.refit)
@@ -115,14 +116,16 @@ class CheckView:
         if time is None:
             return
         peak = max((epoch.peak_memory_mb for epoch in training.epochs), default=0.0)
-        self.say("time", f"{duration(time.seconds_per_epoch)} per epoch; peak memory {peak:.0f} MB")
+        self.say("time", f"about {duration(time.seconds_per_epoch)} per epoch; peak memory {peak:.0f} MB")
         one = f"{time.trials} trials x {time.epochs} epochs x {duration(time.seconds_per_epoch)}"
         workers = f"{time.workers} worker" + "s" * (time.workers > 1)
         self.say("", f"search: at most {duration(time.search)} without pruning ({one} / {workers})")
         if spec.budget.hours is not None:
-            self.say("", f"no trial begins after {spec.budget.hours:g} hours of training")
+            self.say("", f"no trial begins after {spec.budget.hours:g} training hours")
         if time.trainings:
             self.say("", f"promotion: at most {duration(time.promotion)} more ({time.trainings} trainings)")
+        load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+        self.say("", f"rough: measured a moment ago, at a load of {load:.1f} on {cores} cores (see uptime)")
 
     def verdict(self, warnings: list[str], problems: list[str]) -> None:
         for text in warnings:

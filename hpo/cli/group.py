@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ COMMANDS = {
     "status": "look",
     "studies": "look",
     "objectives": "look",
-    "logs": "look",
+    "logs": "logs",
     "export": "look",
     "report": "look",
     "dashboard": "look",
@@ -40,6 +41,10 @@ COMMANDS = {
     "evaluate": "models",
     "predict": "models",
 }
+
+
+#: Studies that can be launched by their names alone.
+SHIPPED = Path(__file__).parents[2] / "studies"
 
 
 class Commands(click.Group):
@@ -64,9 +69,29 @@ class Place:
     url: str
 
     def store(self, *, create: bool = False) -> Store:
+        if not create and self.empty:  # said without the half second that importing the store takes
+            raise Mistake(
+                f"{self.files.root} holds no study yet (hpo.db does not exist): `hpo launch digits` starts one"
+            )
         from hpo.store import Store
 
         return Store(self.url, create=create)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the runs folder's own database is meant and has not been made yet."""
+        return self.url == self.files.database_url and not (self.files.root / "hpo.db").is_file()
+
+    def study(self, name: str) -> StudyRecord | None:
+        """The study of that name; None also where there is no database to ask."""
+        if self.empty:
+            return None
+        from hpo.store import StorageError, Unknown
+
+        try:
+            return self.store().studies.get(name)
+        except (StorageError, Unknown):
+            return None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -85,7 +110,14 @@ def hpo() -> None:
 def placed(function: Command) -> Command:
     """Give a command `place: Place` from --runs and --storage, and turn users' mistakes into exit code 2."""
 
-    @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), envvar="HPO_RUNS", default=Path("runs"))
+    @click.option(
+        "--runs",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="HPO_RUNS",
+        default=Path("runs"),
+        show_default=True,
+        help="Folder of logs, checkpoints, prepared data, final models and the default database.",
+    )
     @click.option(
         "--storage",
         envvar="HPO_STORAGE",
@@ -97,6 +129,7 @@ def placed(function: Command) -> Command:
     def command(*args: Any, runs: Path, storage: str | None, **kwargs: Any) -> Any:
         files = RunFiles(runs)
         place = Place(files, storage or files.database_url)
+        click.get_current_context().obj = place  # for `find_study`
         return mistakes(function)(*args, place=place, **kwargs)
 
     return command  # type: ignore[return-value]
@@ -128,18 +161,38 @@ class Mistake(click.ClickException):
 
 
 def find_study(name: str) -> Path:
-    """The file `name`, or the study of that name that ships with hpo."""
+    """The file `name`, or the study of that name that ships with hpo.
+
+    A study that exists is launched by its file, too, since its file may have changed: the message names it.
+    """
     path = Path(name)
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml"):
         raise Mistake(f"{path}: no such file")
-    shipped = Path(__file__).parents[2] / "studies"
-    found = shipped / f"{name}.yaml"
-    if not found.is_file():
-        names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
-        raise Mistake(f"no study '{name}': give a YAML file, or one of those that ship with hpo: {names}")
-    return found
+    found = SHIPPED / f"{name}.yaml"
+    if found.is_file():
+        return found
+    place = click.get_current_context().find_object(Place)
+    record = place.study(name) if place else None
+    if record is not None:
+        gone = "" if Path(record.source).is_file() else ", which is no longer there"
+        way = f"name the file, as in\n  hpo launch {typed(record)}"
+        raise Mistake(f"study '{name}' exists and was launched from {record.source}{gone}: {way}")
+    names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+    raise Mistake(f"no study '{name}': give a YAML file, or one of those that ship with hpo: {names}")
+
+
+def typed(record: StudyRecord) -> str:
+    """What to type after `hpo launch` to go on with a study."""
+    from hpo.stored import as_written
+
+    written, source = as_written(record), Path(record.source)
+    shown = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
+    words = [source.stem if source.parent == SHIPPED else str(shown)]
+    words += ["--data", record.data] if record.data and record.data != written.data else []
+    words += ["--new-name", record.name] if record.name != written.name else []
+    return shlex.join(words)
 
 
 def existing(store: Store, name: str | None) -> StudyRecord:

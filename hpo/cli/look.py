@@ -1,4 +1,4 @@
-"""status, studies, objectives, logs, export, report, dashboard: the commands that only look. None imports torch."""
+"""status, studies, objectives, export, report, dashboard: the commands that only look. None imports torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import io
 import json
 import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hpo.cli.group import Mistake, Place, existing, placed
+from hpo.cli.group import Place, existing, placed
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 
@@ -31,14 +30,17 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     hpo status abr
     hpo status abr --json | jq .best.value
     """
+    store = place.store()
+    record = existing(store, study)
     from rich.console import Console
 
-    store, console = place.store(), Console()
-    record = existing(store, study)
+    from hpo.status import status as look
+
+    console = Console()
     while True:
         record = store.studies.get(record.name)
         if as_json:
-            click.echo(json.dumps(_status(store, record)))
+            click.echo(json.dumps(look(store, record)))
         else:
             if watch and console.is_terminal:
                 console.clear()
@@ -48,51 +50,25 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
         time.sleep(2)
 
 
-def _status(store: Any, record: Any) -> dict[str, Any]:
-    from hpo.status import status as look
-
-    return look(store, record)
-
-
 def _show(console: Any, store: Any, record: Any) -> None:
     from rich.markup import escape
 
+    from hpo.cli.standing import standing
     from hpo.cli.view import workers_table
     from hpo.status import active
 
-    now = _status(store, record)
-    states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "no trials yet"
-    budget = now["budget"]
-    lines = [f"study    {record.name}: {states}; {budget['used']} of {budget['trials']} trials begun"]
-    if now["best"]:
-        best = now["best"]
-        lines.append(f"best     trial {best['trial']}: {record.metric} {best['value']:.4g}")
-        searched = store.reading.trials(record.study_id, [best["trial"]], curves=False)[0].searched
-        lines.append("         " + ", ".join(f"{name} {_short(value)}" for name, value in searched.items()))
-    if now["stop"]:
-        lines.append("         a stop was requested; `hpo launch` goes on")
-    if now["exhausted"]:
-        lines.append("         space exhausted: every point has been evaluated")
-    final = now["final"]
-    if final:
-        lines.append(f"final    {final['status']}" + (f": {final['path']}" if final["path"] else ""))
-    lines.append(f"compute  {now['compute_hours']:.3f} hours of training")
-    for line in lines:
+    for line in (f"study      {record.name}, objective {record.objective}", *standing(store, record)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     workers = active(store.reading.workers(record.study_id))
     if workers:
-        console.print(workers_table(workers, record.metric))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        console.print(workers_table(workers, record.metric, console.width))
 
 
 @click.command()
 @AS_JSON
 @placed
 def studies(as_json: bool, place: Place) -> None:
-    """List the studies of the database.
+    """List the studies of the database: trials that have ended of the budget, and the best value so far.
 
     \b
     hpo studies
@@ -108,10 +84,14 @@ def studies(as_json: bool, place: Place) -> None:
         keys = ("study", "objective", "trials", "metric", "best")
         click.echo(json.dumps([dict(zip(keys, row, strict=True)) for row in rows]))
         return
-    for name, objective, trials, metric, value in rows:
-        click.echo(f"{name:24} {objective:24} {trials:>9} trials  {metric} {'-' if value is None else f'{value:.4g}'}")
     if not rows:
         click.echo("no study yet: start one with `hpo launch digits`")
+        return
+    cells = [(*row[:4], "-" if row[4] is None else f"{row[4]:.4g}") for row in rows]
+    table = [("study", "objective", "trials", "metric", "best"), *cells]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 @click.command()
@@ -129,47 +109,6 @@ def objectives(as_json: bool) -> None:
         return
     for name, about in built_in().items():
         click.echo(f"{name:12} {about}")
-
-
-@click.command()
-@click.argument("study")
-@click.argument("trials", type=int, nargs=-1, required=True)
-@click.option("--follow", is_flag=True, help="Keep printing as lines come.")
-@placed
-def logs(study: str, trials: tuple[int, ...], follow: bool, place: Place) -> None:
-    """Print the log of trials, one line per epoch with every loss term, score and rate; several side by side.
-
-    \b
-    hpo logs digits 7
-    hpo logs digits 7 12 --follow
-    """
-    record = existing(place.store(), study)
-    files = [place.files.trial_log(record.folder, number) for number in trials]
-    missing = [str(number) for number, file in zip(trials, files, strict=True) if not file.is_file()]
-    if missing and not follow:
-        raise Mistake(f"no log of trial {', '.join(missing)} of study {record.name} under {place.files.root}")
-    seen = [0] * len(files)
-    while True:
-        fresh = [_lines(file, seen, slot) for slot, file in enumerate(files)]
-        _print_side_by_side(trials, fresh)
-        if not follow:
-            return
-        time.sleep(0.5)
-
-
-def _lines(file: Path, seen: list[int], slot: int) -> list[str]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    fresh, seen[slot] = lines[seen[slot] :], len(lines)
-    return fresh
-
-
-def _print_side_by_side(trials: Sequence[int], fresh: Sequence[Sequence[str]]) -> None:
-    """Line by line in turn, each marked with its trial when there are several."""
-    for position in range(max((len(lines) for lines in fresh), default=0)):
-        for number, lines in zip(trials, fresh, strict=True):
-            if position < len(lines):
-                mark = f"[{number}] " if len(trials) > 1 else ""
-                click.echo(mark + lines[position])
 
 
 @click.command()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -61,7 +63,7 @@ def evaluate(
 @DEVICE
 @placed
 def predict(model: Path, data: Path | None, output: Path, objective: str | None, device: str, place: Place) -> None:
-    """Write a model's predictions, one row per row of DATA (default: the objective's own).
+    """Write a model's predictions, one row per row of DATA (default: the objective's own), which needs no labels.
 
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
@@ -70,11 +72,18 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     from hpo.final_model import load_model
 
     loaded = load_model(model, None, device, objective)
-    columns = loaded.predict(loaded.arrays(data, place.files.cache))
+    columns = loaded.predict(loaded.arrays(data, place.files.cache, labelled=False))
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(["row", *columns])
-    rows = zip(*columns.values(), strict=True)
-    table.writerows([number, *row] for number, row in enumerate(rows))
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    table.writerows([number, *map(_cell, row)] for number, row in enumerate(rows))
     write_whole(output, text.getvalue().encode())
     click.echo(f"{len(next(iter(columns.values())))} rows -> {output}")
+
+
+def _cell(value: Any) -> str:
+    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input."""
+    if isinstance(value, float):
+        return f"{value:.7g}" if math.isfinite(value) else ""
+    return str(value)

@@ -12,15 +12,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from hpo.objective import Metric
+from hpo.cli.standing import standing
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
-from hpo.status import active, status
+from hpo.status import active
 from hpo.store import Store
 from hpo.wording import last_line
 
 #: Seconds between two looks at the database.
 REFRESH = 1.0
 UNFINISHED = ("WAITING", "RUNNING")
+#: Columns of a terminal from which on a worker's row has all its loss terms, too.
+ROOM_FOR_TERMS = 140
 
 
 class LaunchView:
@@ -67,31 +69,8 @@ class LaunchView:
 
     def summary(self) -> None:
         """The last words: best trial, measured difference, where the model lies."""
-        now = status(self._store, self._record)
-        states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count)
-        self._line(f"trials     {states}; {now['compute_hours'] * 60:.1f} minutes of training")
-        if now["best"]:
-            best = now["best"]
-            self._line(
-                f"best       trial {best['trial']}, {self._record.metric} {best['value']:.4g} on the search fold"
-            )
-        final, metric = now["final"], self._record.metric
-        if final and metric in final["scores"]:
-            scores, spread = final["scores"], final["spread"]
-            text = f"{metric} {scores[metric]:.4g} ± {spread[metric]:.2g} over all folds"
-            if metric in final["baseline_scores"]:
-                base = final["baseline_scores"][metric]
-                text += f"; baseline {base:.4g} ± {final['baseline_spread'][metric]:.2g}; "
-                text += f"difference {scores[metric] - base:+.4g}"
-                way = Metric(metric, self._record.direction)
-                text += "" if way.better(scores[metric], base) else ": NOT better than the baseline"
-            self._line(f"measured   {text}")
-        if final and final["test_scores"].get(metric) is not None:
-            self._line(f"test       {metric} {final['test_scores'][metric]:.4g} on held-out rows")
-        if final and final["path"]:
-            self._line(f"model      {final['path']}")
-        if final and final["error"]:
-            self._line(f"promotion failed: {last_line(final['error'])}")
+        for line in standing(self._store, self._record):
+            self._line(line)
         self._failures()
 
     def _failures(self) -> None:
@@ -142,7 +121,8 @@ class LaunchView:
         best = self._store.reading.best_trial(study_id, self._record.direction)
         if best is not None:
             parts.append(f"best {self._record.metric} {best.value:.4g} (trial {best.number})")
-        parts.append(workers_table(active(self._store.reading.workers(study_id)), self._record.metric))
+        workers = active(self._store.reading.workers(study_id))
+        parts.append(workers_table(workers, self._record.metric, self._console.width))
         return Group(*parts)
 
     def _eta(self, done: int) -> str:
@@ -161,15 +141,22 @@ class LaunchView:
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
 
-def workers_table(workers: list[WorkerRecord], metric: str) -> Table:
-    """One row per worker: what it trains, at which epoch, with which losses and score."""
-    table = Table("worker", "device", "work", "epoch", "validation losses", metric, "held since", box=None)
+def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table:
+    """One row per worker: what it trains, at which epoch, with which loss and score; every loss term if there is room.
+
+    Every row stays one line: a table that folds its cells cannot be watched.
+    """
+    table = Table("worker", "device", "work", "epoch", "loss", metric, "since, UTC", box=None, pad_edge=False)
+    if width >= ROOM_FOR_TERMS:
+        table.add_column("validation losses")
+    for column in table.columns:
+        column.no_wrap = True
     for worker in workers:
         last = worker.last.validation if worker.last else {}
         losses = " ".join(f"{n.removeprefix('loss.')} {v:.3g}" for n, v in last.items() if n.startswith("loss."))
         work = worker.job or (worker.state if worker.trial is None else f"trial {worker.trial}")
-        since = f"{worker.held_since:%H:%M:%S} UTC" if worker.held_since else ""
-        value = f"{last[metric]:.4g}" if metric in last else ""
-        row = (worker.name, worker.device, work, str(worker.epoch or ""), losses, value, since)
-        table.add_row(*map(escape, row))
+        since = f"{worker.held_since:%H:%M:%S}" if worker.held_since else ""
+        loss, value = (f"{last[name]:.4g}" if name in last else "" for name in ("loss", metric))
+        row = (worker.name, worker.device, work, str(worker.epoch or ""), loss, value, since, losses)
+        table.add_row(*map(escape, row[: len(table.columns)]))
     return table

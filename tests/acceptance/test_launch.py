@@ -71,6 +71,12 @@ def test_a_study_runs_from_file_to_final_model(hpo: Run, study: Path, url: str, 
     assert set(now) >= {"study", "states", "budget", "best", "workers", "final", "compute_hours"}
     assert now["states"]["COMPLETE"] + now["states"]["PRUNED"] == 6 and now["budget"]["used"] == 6
     assert now["best"]["params"]["optimizer.gradient_clip"] == 1.0, "defaults are on record, too"
+    shown = hpo("status", "small", storage=url).stdout.splitlines()
+    assert shown[0].split() == ["study", "small,", "objective", "digits"]
+    assert "\n".join(shown[1:]) in done.stdout, "the launch ends with what the status shows"
+    labels = [line[:10].strip() for line in shown if line[0] != " "]
+    assert labels == ["study", "trials", "best", "promotion", "measured", "test", "model"]
+    assert "6 of 6 trials begun" in done.stdout and "promotion  5 of 5 trainings done\n" in done.stdout
     final = now["final"]
     assert final["status"] == "done" and set(final["scores"]) == set(final["baseline_scores"])
     assert 0 < final["test_scores"]["macro_f1"] <= 1
@@ -89,7 +95,9 @@ def test_a_study_runs_from_file_to_final_model(hpo: Run, study: Path, url: str, 
     assert re.search(
         r"epoch 2/4 .*train loss .*validation .*macro_f1 .*lr ", hpo("logs", "small", "0", storage=url).stdout
     )
-    assert "small" in hpo("studies", storage=url).stdout
+    head, row = hpo("studies", storage=url).stdout.splitlines()
+    assert head.split() == ["study", "objective", "trials", "metric", "best"]
+    assert row.split()[:4] == ["small", "digits", "6/6", "macro_f1"]
     assert not list((tmp_path / "runs").glob("studies/*/checkpoints/*")), "finished work leaves no checkpoints"
 
 
@@ -158,6 +166,10 @@ def test_a_changed_file_is_refused_before_a_trial_is_burned(hpo: Run, study: Pat
     assert more.returncode == 0, more.stderr
     names = [row["study"] for row in json.loads(hpo("studies", "--json").stdout)]
     assert names == ["small", "other"]
+    by_name = hpo("launch", "other")
+    assert by_name.returncode == 2
+    assert f"study 'other' exists and was launched from {study}: name the file, as in" in by_name.stderr
+    assert "\n  hpo launch small.yaml --new-name other\n" in by_name.stderr
 
 
 def test_the_readmes_own_objective_runs_beside_a_models_py(hpo: Run, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_broken_data_names_file_line_and_column(hpo: Run, tmp_path: Path, shared
         return hpo("launch", "abr", "--data", str(folder))
 
     without = [",".join(c for i, c in enumerate(line.split(",")) if i != column) for line in lines]
-    refused(launch("column", without), "waveforms.csv", "hearing_class")
+    refused(launch("column", without), "waveforms.csv, line 1: no column hearing_class; label columns may be empty")
     cells = lines[3].split(",")
     cells[column] = "nan"
     refused(

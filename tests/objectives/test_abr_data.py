@@ -57,6 +57,15 @@ def test_order_of_columns_others_and_empty_lines_do_not_matter(tmp_path: Path) -
     assert read(path).waveform.shape == (2, 200)
 
 
+def test_label_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.csv", [row(hearing="2")])
+    assert read(path).absent == ()
+    kept = [name for name in HEADER if name not in LABELS[1:]]
+    table = [[cell for name, cell in zip(HEADER, row("A", "2"), strict=True) if name in kept]]
+    found = read(write(path, table, kept))
+    assert found.absent == LABELS[1:] and found.hearing_class.tolist() == [2] and found.present.tolist() == [-1]
+
+
 def test_doubtful_picks_are_masked_and_counted(tmp_path: Path) -> None:
     latencies = ["1.958", "3.999", "4", "10", "10.05", "13.06", ""]
     table = [row(present="1", latency=latency, amplitude="0.2") for latency in latencies]
@@ -166,7 +175,7 @@ def test_all_problems_are_listed_at_once_but_not_more_than_twenty(tmp_path: Path
         ),
         (
             ",".join(HEADER[1:-10]).encode(),
-            r"line 1: no column subject, s190, s191, s192, s193, s194, s195, s196 and 3 more; label columns may",
+            r"line 1: no column subject, s190, s191, s192, s193, s194, s195, s196 and 3 more; every row needs them",
         ),
         (",".join([*HEADER, "s3"]).encode(), r"line 1: more than one column s3; keep one of each"),
         (",".join(HEADER).encode() + b"\nM\xfcller", r"byte \d+ is not UTF-8 text; save the table as CSV in UTF-8"),

@@ -138,6 +138,7 @@ def test_scores_are_known_finite_and_equal_to_scikit_learns(case: Case) -> None:
         assert np.isfinite(value)
     table = case.objective.predict(outputs, batch, case.arrays.info)
     assert {len(column) for column in table.values()} == {300}
+    assert all(len(column) == len(case.arrays) for column in case.objective.identify(case.arrays).values())
     labelled = table["truth"] != ""
     truth, prediction = table["truth"][labelled], table["prediction"][labelled]
     assert labelled.sum() >= 100

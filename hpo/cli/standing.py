@@ -1,0 +1,69 @@
+"""How far a study has come, in the same words for `hpo status` and the end of a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpo.cli.group import typed
+from hpo.objective import Metric
+from hpo.records import JobRecord, StudyRecord
+from hpo.status import status
+from hpo.store import Store
+from hpo.wording import last_line
+
+
+def standing(store: Store, record: StudyRecord) -> Iterator[str]:
+    """One line per fact, each with its label; facts that there are none of yet are left out."""
+    for label, text in _facts(store, record):
+        yield f"{label:<10} {text}"
+
+
+def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
+    now, metric = status(store, record), Metric(record.metric, record.direction)
+    budget, best, final = now["budget"], now["best"], now["final"]
+    states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "none yet"
+    limit = f" of {budget['hours']:g}" if budget["hours"] is not None else ""
+    yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
+    yield "", f"{now['compute_hours']:.3g}{limit} training hours"
+    if now["exhausted"]:
+        yield "", "space exhausted: every point has been evaluated"
+    if now["stop"]:
+        yield "", f"a stop was requested; `hpo launch {typed(record)}` goes on"
+    if best:
+        yield "best", f"trial {best['trial']}: {metric.name} {best['value']:.4g} on the search fold"
+        searched = store.reading.trials(record.study_id, [best["trial"]], curves=False)[0].searched
+        yield "", ", ".join(f"{name} {_short(value)}" for name, value in searched.items())
+    if final:
+        yield "promotion", _progress(store.reading.jobs(record.study_id, curves=False))
+        yield from _outcome(final, metric)
+
+
+def _progress(jobs: list[JobRecord]) -> str:
+    count = {state: sum(job.state == state for job in jobs) for state in ("done", "running", "failed")}
+    others = "".join(f", {count[state]} {state}" for state in ("running", "failed") if count[state])
+    return f"{count['done']} of {len(jobs)} trainings done{others}"
+
+
+def _outcome(final: Mapping[str, Any], metric: Metric) -> Iterator[tuple[str, str]]:
+    """What the promotion has measured, and where the final model is; halfway, means over unlike folds would mislead."""
+    if final["status"] not in ("done", "failed"):
+        return
+    name, value, base = metric.name, final["scores"].get(metric.name), final["baseline_scores"].get(metric.name)
+    over = "all folds" if final["status"] == "done" else "the folds that are done"
+    if value is not None:
+        text = f"{name} {value:.4g} ± {final['spread'][name]:.2g} over {over}"
+        if base is not None:
+            text += f"; baseline {base:.4g} ± {final['baseline_spread'][name]:.2g}; difference {value - base:+.4g}"
+            text += "" if metric.better(value, base) else ": NOT better than the baseline"
+        yield "measured", text
+    if (tested := final["test_scores"].get(name)) is not None:
+        yield "test", f"{name} {tested:.4g} on held-out rows"
+    if final["path"]:
+        yield "model", final["path"]
+    if final["error"]:
+        yield "failed", f"promotion: {last_line(final['error'])}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
