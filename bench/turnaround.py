@@ -27,6 +27,7 @@ from bench.fabricate import fabricate
 from bench.measure import REPOSITORY
 from hpo.files import RunFiles
 from hpo.launching import create_or_resume
+from hpo.options import Options
 from hpo.resolve import resolve
 from hpo.search import Search
 from hpo.store import Store
@@ -110,18 +111,7 @@ def measure(url: str, files: RunFiles, trials: int, gaps: int, profile: bool) ->
     objective = resolve(spec.objective)
     record = create_or_resume(spec, trials + gaps + 1, store, files, objective, None, lambda _: None)
     fabricate(store, record.study_id, spec, trials)
-    worker = Worker(
-        store,
-        files,
-        record,
-        resolve,
-        device="cpu",
-        threads=1,
-        search=True,
-        promote=False,
-        checkpoint_every=10.0,
-        supervised=False,
-    )
+    worker = Worker(store, files, record, resolve, Options(threads=1, promote=False))
     watch = Gaps()
     if profile:
         _profiled(worker.run)

@@ -1,7 +1,7 @@
 """A worker's heartbeat: renews its lease, watches the others', hears requests to stop.
 
-One thread beside the training loop. It survives errors of the database, and stops renewing when training makes no
-progress, so that a hung trial is taken over.
+One thread beside the training loop. It survives errors of the database. When training makes no progress it stops
+renewing and has the worker replaced.
 """
 
 from __future__ import annotations
@@ -11,9 +11,6 @@ import time
 from collections.abc import Callable
 
 from hpo.store import DATABASE_ERRORS, Lease, Store, Watch
-
-#: Without a batch for this long a run counts as hung and its lease is no longer renewed.
-HUNG_SECONDS = 600.0
 
 
 class Heart:
@@ -25,10 +22,22 @@ class Heart:
         worker: this worker's name.
         grace: seconds without a change of its beat after which a lease is taken over.
         alone: tells whether the supervisor that started this process is gone.
+        hung: ends a unit of work, and this process, when no batch has been seen for `hung_seconds`.
+        hung_seconds: see `hung`.
     """
 
-    def __init__(self, store: Store, study_id: int, worker: str, grace: float, alone: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        study_id: int,
+        worker: str,
+        grace: float,
+        alone: Callable[[], bool],
+        hung: Callable[[Lease], None],
+        hung_seconds: float,
+    ) -> None:
         self._store, self._study_id, self._worker, self._alone = store, study_id, worker, alone
+        self._hung, self._hung_seconds = hung, hung_seconds
         self.watch = Watch(grace)
         self._interval = min(grace / 5, 5.0)
         self._lease: Lease | None = None
@@ -74,9 +83,10 @@ class Heart:
     def _beat(self) -> None:
         with self._guard:
             lease = self._lease
-            if lease is not None and time.monotonic() - self._progress < HUNG_SECONDS:
-                if not self._store.leases.renew(lease):
-                    self.lost.set()
+            if lease is not None and not self._store.leases.renew(lease):
+                self.lost.set()
+        if lease is not None and time.monotonic() - self._progress >= self._hung_seconds:
+            self._hung(lease)
         self._store.leases.observe(self._study_id, self.watch)
         self._store.workers.seen(self._worker, "waiting" if lease is None else "training")
         if self._store.studies.stop_requested(self._study_id) or self._alone():

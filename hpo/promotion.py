@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from statistics import median_low
 
 from hpo.final_model import save_model
@@ -82,7 +83,8 @@ def _fold(lease: Lease, around: Surroundings, log: Log) -> None:
     if best is None:
         # No row of this fold carries the metric's label: its other scores count, and the metric is missing, not 0.
         log.say(f"{run.metric.name} could not be computed on fold {lease.fold}; the last epoch stands for it")
-    around.store.leases.finish_job(lease, best.number if best else None, (best or run.epochs[-1]).validation)
+    scores = (best or run.epochs[-1]).validation
+    around.patience.until(lambda: around.store.results.finish_job(lease, best.number if best else None, scores))
 
 
 def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
@@ -99,23 +101,21 @@ def _refit(lease: Lease, around: Surroundings, log: Log) -> None:
     final = around.store.reading.final(lease.study_id)
     assert final is not None
     path = save_model(run, around, lease, final, test)
-    with around.store.database.transaction():
-        around.store.promotions.finish(lease.study_id, lease.candidate, str(path), None)
-        around.store.leases.finish_job(lease, epochs, test)
+    note = partial(around.store.promotions.finish, lease.study_id, lease.candidate, str(path), None)
+    around.patience.until(lambda: around.store.results.finish_job(lease, epochs, test, also=note))
     log.say(f"final model {path}")
 
 
 def _train(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> None:
-    with Recorder(around.store, lease, None) as recorder:
+    with Recorder(around.store, lease, None, around.patience) as recorder:
         for epoch, restored in advance(run, lease, around, log):
             recorder.record(epoch, None, restored=restored)
 
 
 def _fail(lease: Lease, around: Surroundings, log: Log, error: str) -> None:
-    with around.store.database.transaction():
-        if lease.fold == REFIT:
-            around.store.promotions.finish(lease.study_id, lease.candidate or 0, None, error)
-        around.store.leases.finish_job(lease, None, None, error)
+    note = partial(around.store.promotions.finish, lease.study_id, lease.candidate or 0, None, error)
+    also = note if lease.fold == REFIT else None
+    around.patience.until(lambda: around.store.results.finish_job(lease, None, None, error, also=also))
     log.say(error)
 
 

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from hpo.objective import Epoch
 
 #: Why a trial that did not complete ended (issue of every record: class and text).
-End = Literal["pruned", "nan", "out_of_memory", "timeout", "data_error", "code_error", "worker_lost", "exhausted"]
+End = Literal[
+    "pruned", "nan", "out_of_memory", "timeout", "hung", "data_error", "code_error", "worker_lost", "exhausted"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class StudyRecord:
     trials: int  #: the budget in trials
     hours: float | None
     created: datetime
-    stop: str | None  #: None, `requested` (give back at the epoch boundary) or `now`
+    stop: str | None  #: None, `requested` or `now` (by the user), `broken` (the objective fails again and again)
     exhausted: bool  #: every point of a finite space has been tried
 
 

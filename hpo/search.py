@@ -43,6 +43,9 @@ class Search:
         Raises:
             SpaceExhausted: when there are none left.
         """
+        chosen = self._store.results.chosen(lease)
+        if chosen is not None:
+            return chosen  # an attempt before this one has written them, and only the database's reply was lost
         # An infinite space has room for ever, and no list of points to fall back on.
         for draw in range(REDRAWS if self._spec.points() is not None else 100 * REDRAWS):
             params = self._draw(lease, draw)
@@ -99,7 +102,7 @@ class Search:
         self.refresh()  # Optuna's cache takes parameters only of trials that it has read
         with self._store.database.deferred_params() as suggested:
             params = self._spec.suggest(optuna.trial.Trial(self.optuna, lease.trial_id or 0))
-        return params if self._store.leases.choose(lease, params, suggested) else None
+        return params if self._store.results.choose(lease, params, suggested) else None
 
     def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
         sampler = self._spec.sampler(seed)
@@ -112,7 +115,7 @@ class Search:
         """The points of a finite space that the study has not had, one by one: a grid may have billions."""
         if self._spec.points() is None:
             return
-        used = self._store.leases.used_params(self.optuna._study_id)
+        used = self._store.results.used_params(self.optuna._study_id)
         names = list(self._spec.space)
         values = [_values(self._spec.space[name]) for name in names]
         for combination in itertools.product(*values):

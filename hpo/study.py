@@ -32,6 +32,7 @@ class Budget:
     trials: int  #: tickets of the search
     epochs: int  #: the most epochs of one training
     hours: float | None  #: training hours, summed over all workers, after which no new trial begins; None = no limit
+    max_trial_minutes: float | None = None  #: of training, after which a trial ends as `timeout`; None = no limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,10 +263,10 @@ def read_name(path: Path) -> str:
 def differences(old: Study, new: Study) -> tuple[list[str], list[str]]:
     """What distinguishes a changed file from the study it would be launched against.
 
-    Allowed are a larger budget of trials or hours, further configurations (which do not become the baseline) and
-    changed targets. Anything else would mix trials that cannot be compared; the way out is a study of its own
-    (`hpo launch --new-name`). More epochs are refused too: the cosine schedule spans the budget's epochs, so a trial
-    of 24 is not the continuation of a trial of 12.
+    Allowed are a larger budget of trials, hours or minutes per trial, further configurations (which do not become the
+    baseline) and changed targets. Anything else would mix trials that cannot be compared; the way out is a study of
+    its own (`hpo launch --new-name`). More epochs are refused too: the cosine schedule spans the budget's epochs, so a
+    trial of 24 is not the continuation of a trial of 12.
 
     Returns:
         Allowed and refused changes as lines, `budget.trials: 20 -> 40`.
@@ -287,7 +288,7 @@ _ABSENT = object()
 def _may_change(key: str, was: Any, now: Any) -> bool:
     if key == "budget.trials":
         return bool(now > was)
-    if key == "budget.hours":
+    if key in ("budget.hours", "budget.max_trial_minutes"):
         return now is None or (was is not None and now > was)
     if key.startswith("configurations."):
         return was is _ABSENT

@@ -180,14 +180,15 @@ class Reader:
     # -- the frame
 
     def _budget(self) -> Budget:
-        section = self.root.section("budget", ("trials", "epochs", "hours"))
+        section = self.root.section("budget", ("trials", "epochs", "hours", "max_trial_minutes"))
         if "budget" in self.root.nodes:
             section.require("trials", "epochs")
-        hours = None
-        if "hours" in section.nodes and section.nodes["hours"].value is not None:
-            hours = section.number("hours", 1.0, above=0)
+        limits: dict[str, float | None] = dict.fromkeys(("hours", "max_trial_minutes"))
+        for key in limits:
+            if key in section.nodes and section.nodes[key].value is not None:
+                limits[key] = section.number(key, 1.0, above=0)
         # The stand-in for a bad number of epochs is large, so that nothing is compared with it in vain.
-        return Budget(trials=section.integer("trials", 1, 1), epochs=section.integer("epochs", 10**9, 1), hours=hours)
+        return Budget(trials=section.integer("trials", 1, 1), epochs=section.integer("epochs", 10**9, 1), **limits)
 
     def _folds(self) -> Folds:
         section = self.root.section("folds", ("count", "search"))

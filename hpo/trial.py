@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import traceback
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,6 +18,10 @@ from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost
 from hpo.training import FoldRun, Interrupted, NonFiniteLoss
 from hpo.wording import last_line
 from hpo.work import Log, Surroundings, advance
+
+
+class TooSlow(Exception):
+    """The trial has used up its minutes."""
 
 
 def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
@@ -37,14 +43,23 @@ def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
             _attempt(lease, search, around, log, ending)
 
 
+def end_hung(lease: Lease, search: Search, around: Surroundings, minutes: float) -> None:
+    """End a trial from outside: its own thread has not seen a batch for so long."""
+    assert lease.number is not None
+    log = Log(around.files.trial_log(around.record.folder, lease.number))
+    with around.store.leases.under(lease):
+        _Ending(lease, search, around, log).failed("hung", f"no batch for {minutes:g} minutes; its worker is replaced")
+
+
 def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, ending: _Ending) -> None:
     try:
         if lease.params is not None:
             search.refresh()  # taken over: what others have reported is read here, not inside the first report
-        params = lease.params or search.choose(lease)
+        params = lease.params or around.patience.until(lambda: search.choose(lease))
         log.say(f"trial {lease.number}, fold {lease.fold}: {params.flat()}")
-        run = around.run(lease, params)
-        if _train(run, lease, search, around, log):
+        limit = _Limit(around.spec.budget.max_trial_minutes)
+        run = replace(around, stop=lambda: limit.check() or around.stop()).run(lease, params)
+        if _train(run, limit, lease, search, around, log):
             ending.pruned(f"pruned after epoch {len(run.epochs)}", run)
         else:
             ending.complete(run)
@@ -53,6 +68,8 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         raise
     except NonFiniteLoss as error:
         ending.broken("nan", str(error))
+    except TooSlow as error:
+        ending.broken("timeout", str(error))
     except SpaceExhausted:
         around.store.studies.mark_exhausted(lease.study_id)
         ending.failed("exhausted", "every point of the search space has been evaluated")
@@ -75,11 +92,25 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def _train(run: FoldRun, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
+class _Limit:
+    """A trial's minutes, over all its attempts."""
+
+    def __init__(self, minutes: float | None) -> None:
+        self._minutes, self._started = minutes, time.monotonic()
+        self.before = 0.0  #: seconds of epochs restored from a checkpoint
+
+    def check(self) -> bool:
+        if self._minutes is not None and time.monotonic() - self._started + self.before >= 60 * self._minutes:
+            raise TooSlow(f"still training after budget.max_trial_minutes = {self._minutes:g}")
+        return False
+
+
+def _train(run: FoldRun, limit: _Limit, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
     """Train to the end; True when the pruner stopped it."""
     prune = partial(search.should_prune, lease) if search.prunes else None
-    with Recorder(around.store, lease, prune) as recorder:
+    with Recorder(around.store, lease, prune, around.patience) as recorder:
         for epoch, restored in advance(run, lease, around, log):
+            limit.before += epoch.seconds if restored else 0.0
             value = epoch.get(run.metric.name)
             report = None if value is None else (epoch.number, value)
             if recorder.record(epoch, report, restored=restored):
@@ -125,12 +156,8 @@ class _Ending:
     ) -> None:
         lease = self._lease
         recorded = value if state != TrialState.FAIL else None
-        self._around.store.leases.finish_trial(
-            lease,
-            lambda: self._search.tell(lease, state, value, broken),
-            value=recorded,
-            end=end,
-            text=text if end else None,
-        )
+        tell = partial(self._search.tell, lease, state, value, broken)
+        finish = partial(self._around.store.results.finish_trial, lease, tell, value=recorded, end=end)
+        self._around.patience.until(partial(finish, text=text if end else None))
         self._log.say(text if end is None or end == "pruned" else f"{end}: {text}")
         self._around.files.remove_checkpoints(self._around.record.folder, lease.lease_id)

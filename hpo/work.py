@@ -12,6 +12,7 @@ from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
 from hpo.files import RunFiles
 from hpo.objective import Epoch, Objective, Params, Split
+from hpo.patience import Patience
 from hpo.records import StudyRecord
 from hpo.store import Lease, Store
 from hpo.study import Study
@@ -31,6 +32,7 @@ class Surroundings:
     feed: Feed
     split: Split
     checkpoint_every: float  #: seconds; 0 = every epoch
+    patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
 
     def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
@@ -54,16 +56,26 @@ class Surroundings:
 
 @dataclass
 class Log:
-    """The plain text log of a unit of work: one line per epoch with every term, score and rate."""
+    """The plain text log of a unit of work: one line per epoch with every term, score and rate.
+
+    A full disk must not end a training: lines that cannot be written are lost, and the next one that can says so.
+    """
 
     path: Path
     #: The latest line, for the worker's own view.
     last: str = field(default="", init=False)
+    _lost: int = field(default=0, init=False)
 
     def say(self, text: str) -> None:
         self.last = text
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
+        gap = f"({self._lost} lines could not be written) " if self._lost else ""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {gap}{text}\n")
+        except OSError:
+            self._lost += 1
+        else:
+            self._lost = 0
 
     def epoch(self, epoch: Epoch, of: int) -> None:
         both = [("train", epoch.train), ("validation", epoch.validation)]
@@ -100,7 +112,9 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
                 checkpoints.save(boundary)
             log.say(f"given back after epoch {len(boundary['epochs'])}")
             raise
-        if time.monotonic() - saved >= around.checkpoint_every and not run.finished:
+        # While the database is away, its epochs are nowhere else.
+        due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
+        if due and not run.finished:
             checkpoints.save(run.state_dict())
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)

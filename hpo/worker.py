@@ -15,21 +15,24 @@ from pathlib import Path
 import torch
 
 from hpo.arrays import Feed, open_arrays
+from hpo.circuit import IN_A_ROW, broken_objective
 from hpo.files import RunFiles
 from hpo.heart import Heart
 from hpo.objective import DataError, Objective, Split
+from hpo.options import Options
+from hpo.patience import DatabaseGone, Patience
 from hpo.promotion import plan, run_job
 from hpo.records import StudyRecord
 from hpo.search import Search
 from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store
 from hpo.stored import as_launched
 from hpo.training import Interrupted
-from hpo.trial import run_trial
-from hpo.wording import last_line
+from hpo.trial import end_hung, run_trial
 from hpo.work import Surroundings
 
-#: Exit code of a worker that was asked to stop and gave its work back.
-STOPPED = 143
+#: Exit codes: of a worker that was asked to stop and gave its work back, of one whose study was stopped by a broken
+#: objective, of one whose database has gone, and of one that hung.
+STOPPED, BROKEN, GONE, HUNG = 143, 1, 75, 70
 
 
 def default_grace() -> float:
@@ -55,12 +58,7 @@ class Worker:
         files: the runs folder.
         record: the study.
         resolve: gives an objective by name; refuses a file that changed since the launch.
-        device: `cpu` or `cuda:N`.
-        threads: of torch's CPU operations.
-        search: whether to begin new trials.
-        promote: whether to work on the promotion, too.
-        checkpoint_every: seconds between checkpoints; 0 = every epoch.
-        supervised: standard input is a pipe whose end means that the supervisor is gone.
+        options: see there.
         say: tells whoever started the process about something out of the ordinary.
     """
 
@@ -70,26 +68,22 @@ class Worker:
         files: RunFiles,
         record: StudyRecord,
         resolve: Callable[[str, str | None], Objective],
-        *,
-        device: str,
-        threads: int,
-        search: bool,
-        promote: bool,
-        checkpoint_every: float,
-        supervised: bool,
+        options: Options,
         say: Callable[[str], None] = print,
     ) -> None:
-        require_device(device)
-        torch.set_num_threads(threads)
-        self._say = say
-        self._store, self._record, self._supervised = store, record, supervised
-        self._searches, self._promote = search, promote
+        require_device(options.device)
+        torch.set_num_threads(options.threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+        self._store, self._record, self._options = store, record, options
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self._say = lambda text: say(f"{self.name}: {text}")
         objective = resolve(record.objective, record.objective_hash)
         self._spec = as_launched(record)
         self._search = Search(store, record, self._spec)
-        store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), device)
-        self._heart = Heart(store, record.study_id, self.name, default_grace(), self._alone)
+        store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), options.device)
+        hung = 60 * options.hung_minutes
+        self._heart = Heart(store, record.study_id, self.name, default_grace(), self._alone, self._on_hang, hung)
+        stopped = self._heart.stop.is_set
+        self._patience = Patience(60 * options.database_patience, self._say, self._heart.rest, stopped)
         source = Path(record.data) if record.data else None
         arrays = open_arrays(objective, source, self._spec.fixed, files.cache, record.fingerprint)
         self._around = Surroundings(
@@ -99,32 +93,56 @@ class Worker:
             spec=self._spec,
             objective=objective,
             arrays=arrays,
-            feed=Feed(arrays, torch.device(device)),
+            feed=Feed(arrays, torch.device(options.device)),
             split=Split.from_json(record.split),
-            checkpoint_every=checkpoint_every,
+            checkpoint_every=options.checkpoint_every,
+            patience=self._patience,
             stop=self._heart.should_stop,
         )
 
     def run(self) -> int:
-        """Work; returns the exit code: 0 when nothing is left to do or the study was stopped, STOPPED for a signal."""
+        """Work; returns the exit code.
+
+        0 when nothing is left to do or the study was stopped, STOPPED for a signal, BROKEN when the study was stopped
+        because the objective fails, GONE when the database has been away for too long.
+        """
         signals = _on_signals(self._heart)
-        patience = min(self._heart.watch.grace / 10, 0.5)
         with self._heart:
-            while not self._heart.stop.is_set() and not self._store.studies.stop_requested(self._record.study_id):
-                try:
-                    self._reload()
-                    lease = self._claim()
-                except DATABASE_ERRORS as error:
-                    self._wait_for_database(error)
-                    continue
-                if lease is not None:
-                    self._work(lease)
-                elif self._nothing_left():
-                    break
-                else:
-                    self._heart.rest(patience)
-        self._store.workers.gone(self.name, "stopped")
-        return STOPPED if signals else 0
+            try:
+                self._work_on()
+                self._store.workers.gone(self.name, "stopped")
+            except DatabaseGone as error:
+                self._say(f"{error}; what was trained is in the checkpoint, another launch goes on from there")
+                return GONE
+            except DATABASE_ERRORS:
+                pass  # asked to stop while the database is away
+        if signals:
+            return STOPPED
+        return BROKEN if self._stop_requested() == "broken" else 0
+
+    def _work_on(self) -> None:
+        patience = min(self._heart.watch.grace / 10, 0.5)
+        while not self._heart.stop.is_set():
+            if self._patience.until(self._stop_requested):
+                return
+            lease = self._patience.until(self._next)
+            if lease is not None:
+                self._work(lease)
+            elif self._patience.until(self._nothing_left):
+                return
+            else:
+                self._heart.rest(patience)
+
+    def _next(self) -> Lease | None:
+        try:
+            self._reload()
+            return self._claim()
+        except DATABASE_ERRORS:
+            self._heart.watch.forget()  # nobody could beat while it was away
+            raise
+
+    def _stop_requested(self) -> str | None:
+        return self._store.studies.stop_requested(self._record.study_id)
 
     def _reload(self) -> None:
         """See what another launch has changed meanwhile: a larger budget, further configurations."""
@@ -139,12 +157,12 @@ class Worker:
         """Work that was given back first, then a new trial, then the promotion."""
         study_id = self._record.study_id
         lease = self._store.leases.take_over(study_id, self.name, self._heart.watch)
-        if lease is None and self._searches and not self._hours_used():
+        if lease is None and self._options.search and not self._hours_used():
             trials, fold = self._record.trials, self._spec.folds.search
             lease = self._store.leases.new_trial(study_id, self.name, fold, trials, self._search.has_room)
             if lease is None and not self._record.exhausted and not self._search.has_room(0):
                 self._store.studies.mark_exhausted(study_id)
-        if lease is None and self._promote and not self._store.leases.open(study_id, trials_only=True):
+        if lease is None and self._options.promote and not self._store.leases.open(study_id, trials_only=True):
             plan(self._store, self._record, self._spec)
             lease = self._store.leases.new_job(study_id, self.name)
         return lease
@@ -154,22 +172,33 @@ class Worker:
         try:
             if lease.job_id is None:
                 run_trial(lease, self._search, self._around)
+                self._patience.until(self._break_circuit)
             else:
                 run_job(lease, self._around)
         except Interrupted:
             pass  # given back; the loop looks at why
         except LeaseLost as error:
-            self._say(f"{self.name}: {error}; going on with other work")
+            self._say(f"{error}; going on with other work")
         except DATABASE_ERRORS as error:
-            self._wait_for_database(error)
+            self._heart.watch.forget()
+            self._patience.failed(error)
             self._give_back(lease)
         finally:
             self._heart.hold(None)
 
-    def _wait_for_database(self, error: Exception) -> None:
-        self._say(f"{self.name}: the database does not answer as it should: {last_line(str(error))}")
-        self._heart.watch.forget()
-        self._heart.rest(1.0)
+    def _break_circuit(self) -> None:
+        """Stop the study when its objective is broken rather than spend the budget on it."""
+        error = broken_objective(self._store.reading.last_ends(self._record.study_id, IN_A_ROW))
+        if error is not None:
+            self._store.studies.request_stop(self._record.study_id, "broken")
+            self._say(f"the same error again and again, the study stops: {error}")
+
+    def _on_hang(self, lease: Lease) -> None:
+        """Called by the heart; ends this process, whose training stands still."""
+        self._say(f"no batch for {self._options.hung_minutes:g} minutes: this worker hangs and is replaced")
+        if lease.job_id is None:
+            end_hung(lease, self._search, self._around, self._options.hung_minutes)
+        os._exit(HUNG)
 
     def _give_back(self, lease: Lease) -> None:
         """Return work that the database's trouble interrupted; silent, it would be taken over after the grace."""
@@ -177,7 +206,7 @@ class Worker:
             with self._store.leases.under(lease):
                 self._store.leases.give_back(lease)
         except (LeaseLost, *DATABASE_ERRORS) as error:
-            self._say(f"{self.name}: could not give trial or job back, others will take it over: {error}")
+            self._say(f"could not give trial or job back, others will take it over: {error}")
 
     def _hours_used(self) -> bool:
         if self._record.hours is not None:
@@ -189,7 +218,7 @@ class Worker:
 
     def _alone(self) -> bool:
         """Whether the supervisor's end of our standard input was closed."""
-        if not self._supervised:
+        if not self._options.supervised:
             return False
         readable, _, _ = select.select([sys.stdin], [], [], 0)
         return bool(readable) and not os.read(sys.stdin.fileno(), 1)

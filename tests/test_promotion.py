@@ -59,7 +59,7 @@ def told(launched: Launched, value: float | None) -> None:
     lease, search = launched.trial(), launched.search
     search.choose(lease)
     ended = TrialState.FAIL if value is None else TrialState.COMPLETE
-    launched.store.leases.finish_trial(lease, lambda: search.tell(lease, ended, value), value=value)
+    launched.store.results.finish_trial(lease, lambda: search.tell(lease, ended, value), value=value)
 
 
 def promote(launched: Launched) -> list[JobRecord]:
@@ -117,7 +117,7 @@ def test_a_baseline_that_never_got_its_parameters_is_left_out(made: Callable[...
     launched = made(values=())
     lost, search = launched.trial(), launched.search
     failed = lambda: search.tell(lost, TrialState.FAIL, None)  # noqa: E731
-    launched.store.leases.finish_trial(lost, failed, value=None, end="worker_lost")
+    launched.store.results.finish_trial(lost, failed, value=None, end="worker_lost")
     told(launched, 0.9)
     plan(launched.store, launched.record, launched.spec)
     assert launched.store.promotions.planned(launched.record.study_id) == (1, None)
@@ -263,8 +263,8 @@ def test_the_drops_of_a_plateau_replay_at_their_medians(
         job = launched.job()
         assert job is not None
         curve = [plateau_epoch(number, lr * 0.5 ** sum(d < number for d in drops[fold])) for number in range(1, 13)]
-        launched.store.leases.record(job, curve, None, lambda *_: False)
-        launched.store.leases.finish_job(job, best[fold], {"accuracy": 0.5})
+        launched.store.results.record(job, curve, None, lambda *_: False)
+        launched.store.results.finish_job(job, best[fold], {"accuracy": 0.5})
     refit = next(job for job in promote(launched) if job.fold == REFIT)
     found = [round(float(np.log2(lr / epoch.lr))) for epoch in refit.epochs]
     assert len(found) == median_low(best)

@@ -69,7 +69,7 @@ def test_two_workers_visit_every_point_of_a_finite_space_once(url: str, tmp_path
             with store.leases.under(lease):
                 found.append(point(search.choose(lease)))
                 value = 0.1 * len(found)
-                store.leases.finish_trial(lease, tell(search, lease, value), value=value)
+                store.results.finish_trial(lease, tell(search, lease, value), value=value)
         store.close()
         return found
 
@@ -289,7 +289,7 @@ def test_a_trial_that_the_pruner_had_given_up_is_not_trained_again(tmp_path: Pat
     launched.search.choose(first)
     for number, value in enumerate((0.4, 0.7, 0.6), 1):
         decision = lambda step, _value: step == 3  # noqa: E731
-        launched.store.leases.record(first, [made_epoch(number, value)], (number, value), decision)
+        launched.store.results.record(first, [made_epoch(number, value)], (number, value), decision)
     second = launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0))
     assert second is not None
     assert second.end == "pruned"

@@ -14,6 +14,7 @@ import torch
 
 from hpo.checkpoint import Checkpoints
 from hpo.objective import Epoch
+from hpo.patience import Patience
 from hpo.recorder import Recorder
 from hpo.store import Lease, LeaseLost, Watch
 from hpo.training import Interrupted
@@ -21,6 +22,7 @@ from hpo.work import Log, Surroundings, advance
 from tests.toy import Launched, launch
 
 LR = {"optimizer.lr": 0.03}
+PATIENCE = Patience(0.0, lambda _: None)
 
 
 @pytest.fixture(autouse=True)
@@ -235,14 +237,14 @@ def made(number: int) -> Epoch:
 
 def test_every_epoch_is_written_when_the_block_ends(launched: Launched) -> None:
     lease = launched.trial()
-    with Recorder(launched.store, lease, None) as recorder:
+    with Recorder(launched.store, lease, None, PATIENCE) as recorder:
         assert not any(recorder.record(made(number), (number, 0.5)) for number in (1, 2, 3))
     assert epochs_of(launched) == [1, 2, 3]
 
 
 def test_a_pruner_is_waited_for(launched: Launched) -> None:
     lease, decisions = launched.trial(), iter([False, True])
-    with Recorder(launched.store, lease, lambda *_: next(decisions)) as recorder:
+    with Recorder(launched.store, lease, lambda *_: next(decisions), PATIENCE) as recorder:
         assert not recorder.record(made(1), (1, 0.5))
         assert epochs_of(launched) == [1]
         assert recorder.record(made(2), (2, 0.5))
@@ -250,7 +252,7 @@ def test_a_pruner_is_waited_for(launched: Launched) -> None:
 
 
 def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> None:
-    with Recorder(launched.store, launched.trial(), lambda *_: pytest.fail()) as recorder:
+    with Recorder(launched.store, launched.trial(), lambda *_: pytest.fail(), PATIENCE) as recorder:
         assert not recorder.record(made(1), (1, 0.5), restored=True)
     assert epochs_of(launched) == [1]
 
@@ -258,10 +260,10 @@ def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> N
 def test_a_lost_lease_is_noticed_at_the_next_write_or_at_the_end(launched: Launched) -> None:
     lease = launched.trial()
     assert launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0)) is not None
-    with pytest.raises(LeaseLost), Recorder(launched.store, lease, lambda *_: False) as recorder:
+    with pytest.raises(LeaseLost), Recorder(launched.store, lease, lambda *_: False, PATIENCE) as recorder:
         recorder.record(made(1), (1, 0.5))
         pytest.fail("the first write was refused")
-    with pytest.raises(LeaseLost), Recorder(launched.store, lease, None) as recorder:
+    with pytest.raises(LeaseLost), Recorder(launched.store, lease, None, PATIENCE) as recorder:
         recorder.record(made(1), (1, 0.5))
     assert epochs_of(launched) == []
 
@@ -269,6 +271,6 @@ def test_a_lost_lease_is_noticed_at_the_next_write_or_at_the_end(launched: Launc
 def test_an_interruption_is_not_hidden_by_a_write_that_failed(launched: Launched) -> None:
     lease = launched.trial()
     assert launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0)) is not None
-    with pytest.raises(Interrupted), Recorder(launched.store, lease, None) as recorder:
+    with pytest.raises(Interrupted), Recorder(launched.store, lease, None, PATIENCE) as recorder:
         recorder.record(made(1), (1, 0.5))
         raise Interrupted

@@ -16,6 +16,7 @@ from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.files import RunFiles
 from hpo.launching import create_or_resume
 from hpo.objective import LOOP_DEFAULTS, Batch, DataError, Fold, Metric, Objective, Outputs, Params, Split, Sums, Term
+from hpo.patience import Patience
 from hpo.records import StudyRecord
 from hpo.search import Search
 from hpo.store import Lease, Store
@@ -227,5 +228,6 @@ def launch(url: str, root: Path, text: str = STUDY, objective: Objective | None 
         split=Split.from_json(record.split),
         checkpoint_every=0.0,
         stop=lambda: False,
+        patience=Patience(0.0, lambda _: None),
     )
     return Launched(store, files, record, spec, replace(around, **changes))

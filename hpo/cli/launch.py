@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
+from hpo.cli.worker import lasting
 
 if TYPE_CHECKING:
     from hpo.engines.local import LocalEngine
@@ -34,10 +35,7 @@ STOPPED = 128 + signal.SIGINT
 @click.option("--data", type=click.Path(path_type=Path), help="Raw data: a folder or file as the objective reads it.")
 @click.option("--trials", type=click.IntRange(1), help="Budget in trials, over all launches; default from the file.")
 @click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")
-@click.option("--no-promote", is_flag=True, help="Search only: no retraining over all folds, no final model.")
-@click.option(
-    "--checkpoint-every", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds; 0 = every epoch."
-)
+@lasting
 @click.option("--report/--no-report", default=True, show_default=True, help="Write the HTML report at the end.")
 @placed
 def launch(
@@ -47,8 +45,10 @@ def launch(
     data: Path | None,
     trials: int | None,
     new_name: str | None,
-    no_promote: bool,
+    promote: bool,
     checkpoint_every: float,
+    database_patience: float,
+    hung_minutes: float,
     report: bool,
     place: Place,
 ) -> None:
@@ -69,14 +69,15 @@ def launch(
     name = new_name or read_name(path)
     if not NAME.fullmatch(name):
         raise Mistake(f"--new-name {name}: {NAME_RULE}")
-    options = ["--checkpoint-every", str(checkpoint_every), *(["--no-promote"] if no_promote else [])]
+    options = ["--promote" if promote else "--no-promote", "--checkpoint-every", str(checkpoint_every)]
+    options += ["--database-patience", str(database_patience), "--hung-minutes", str(hung_minutes)]
     prepare = ["prepare", str(path), "--name", name]
     prepare += ["--data", str(data)] if data else []
     prepare += ["--trials", str(trials)] if trials else []
     with _engine(place, name, devices, workers, options, prepare) as (engine, interrupts):
         click.echo(f"reading {path}, preparing its data, starting workers ...")
         _await_study(engine, interrupts)
-        code = _supervise(engine, place, name, interrupts, promoted=not no_promote)
+        code = _supervise(engine, place, name, interrupts, promoted=promote)
     if code == 0 and report:
         _report(place, name)
     sys.exit(code)
@@ -144,7 +145,10 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
                     break
                 view.update()
             except DATABASE_ERRORS:
-                time.sleep(1)  # the workers know how to wait for the database, too
+                time.sleep(1)  # the workers know how to wait for the database, and how long
+                if not engine.running:
+                    click.echo("the database has gone, and all workers with it; the same command goes on from here")
+                    return 1
     if interrupts:
         click.echo("stopping: every trial is given back at its last epoch boundary (again to end at once)")
         _on_second_signal(engine)
@@ -152,11 +156,24 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
         engine.give_back(store, record.study_id)
         click.echo("stopped; the same command goes on from here")
         return 128 + interrupts[0]
-    if store.studies.stop_requested(record.study_id):
+    stopped = store.studies.stop_requested(record.study_id)
+    if stopped == "broken":
+        return _broken(store, record)
+    if stopped:
         click.echo("stopped by `hpo stop`; the same command goes on from here")
         return STOPPED
     view.summary()
     return _outcome(store, store.studies.get(name), promoted)
+
+
+def _broken(store: Store, record: StudyRecord) -> int:
+    """Say why the study was stopped before its budget was spent."""
+    ended = [trial for trial in store.reading.trials(record.study_id, curves=False) if trial.end is not None]
+    latest = max(ended, key=lambda trial: (trial.finished is not None, trial.finished))
+    click.echo(f"stopped: the same {latest.end} ended one trial after the other", err=True)
+    click.echo((latest.end_text or "").rstrip(), err=True)
+    click.echo(f"mend it, then the same command goes on; its log: hpo logs {record.name} {latest.number}", err=True)
+    return 1
 
 
 def _on_second_signal(engine: LocalEngine) -> None:

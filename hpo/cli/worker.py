@@ -6,28 +6,47 @@ import functools
 import importlib
 import os
 import sys
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from hpo.cli.group import Command, Mistake, Place, placed
+from hpo.cli.group import Mistake, Place, placed
+from hpo.options import Options
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What every process that trains is told."""
+def lasting(function: Any) -> Any:
+    """The options of a worker that a launch passes on to all of its own."""
+    return _with(
+        function,
+        click.option("--promote/--no-promote", default=True, help="Retrain the best over all folds at the end."),
+        click.option(
+            "--checkpoint-every",
+            type=click.FloatRange(0),
+            default=Options.checkpoint_every,
+            show_default=True,
+            help="Seconds; 0 = every epoch.",
+        ),
+        click.option(
+            "--database-patience",
+            type=click.FloatRange(0),
+            default=Options.database_patience,
+            show_default=True,
+            help="Minutes a worker trains on without the database before it ends with a checkpoint.",
+        ),
+        click.option(
+            "--hung-minutes",
+            type=click.FloatRange(0, min_open=True),
+            default=Options.hung_minutes,
+            show_default=True,
+            help="Minutes without a batch after which a trial ends as hung and its worker is replaced.",
+        ),
+    )
 
-    device: str
-    no_promote: bool
-    checkpoint_every: float
-    threads: int | None
-    no_search: bool
-    supervised: bool
 
-
-def _works(function: Command) -> Command:
+def _works(function: Any) -> Any:
     """Give a command `options: Options`."""
 
     @functools.wraps(function)
@@ -35,23 +54,19 @@ def _works(function: Command) -> Command:
         options = Options(**{field.name: kwargs.pop(field.name) for field in fields(Options)})
         return function(*args, options=options, **kwargs)
 
-    works: Any = command
-    for option in (
-        click.option("--supervised", is_flag=True, hidden=True),
-        click.option("--no-search", is_flag=True, hidden=True),
+    return _with(
+        lasting(command),
+        click.option("--device", default=Options.device, show_default=True, help="cpu or cuda:N."),
         click.option("--threads", type=click.IntRange(1), help="CPU threads; default OMP_NUM_THREADS or all cores."),
-        click.option(
-            "--checkpoint-every",
-            type=click.FloatRange(0),
-            default=10.0,
-            show_default=True,
-            help="Seconds; 0 = every epoch.",
-        ),
-        click.option("--no-promote", is_flag=True, help="Search only."),
-        click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N."),
-    ):
-        works = option(works)
-    return works
+        click.option("--search/--no-search", default=True, hidden=True),
+        click.option("--supervised", is_flag=True, hidden=True),
+    )
+
+
+def _with(function: Any, *options: Callable[[Any], Any]) -> Any:
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 @click.command()
@@ -121,19 +136,7 @@ def _work(study: str, place: Place, options: Options) -> NoReturn:
 
     store = place.store()
     try:
-        made = Worker(
-            store,
-            place.files,
-            store.studies.get(study),
-            resolve,
-            device=options.device,
-            threads=options.threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))),
-            search=not options.no_search,
-            promote=not options.no_promote,
-            checkpoint_every=options.checkpoint_every,
-            supervised=options.supervised,
-            say=click.echo,
-        )
+        made = Worker(store, place.files, store.studies.get(study), resolve, options, click.echo)
     except LookupError as error:
         raise Mistake(str(error)) from None
     code = made.run()

@@ -27,8 +27,8 @@ MOST_RESTARTS = 3
 PATIENCE = 15.0
 #: A worker that cannot work, whatever is tried again: the message is in its log.
 MISTAKE = 2
-#: A worker that gave its work back exits with this code.
-STOPPED = 143
+#: A worker that gave its work back exits with this code, one whose database has gone with that.
+STOPPED, GONE = 143, 75
 
 
 def devices(wanted: str, workers: int) -> list[str]:
@@ -136,6 +136,11 @@ class LocalEngine:
                 self._reap(slot, code, store, study_id)
         return any(not slot.finished for slot in self.slots)
 
+    @property
+    def running(self) -> bool:
+        """Whether any worker process is alive."""
+        return any(slot.process is not None and slot.process.poll() is None for slot in self.slots)
+
     def stop(self, patience: float = PATIENCE) -> None:
         """Ask every worker to give its work back, then kill what is left."""
         running = [slot.process for slot in self.slots if slot.process and slot.process.poll() is None]
@@ -187,17 +192,18 @@ class LocalEngine:
 
     def _reap(self, slot: Slot, code: int, store: Store, study_id: int) -> None:
         assert slot.process is not None
-        pid, slot.process = slot.process.pid, None
+        pid = slot.process.pid
         names = store.workers.names(study_id, socket.gethostname(), pid)
         returned = sum(store.leases.give_back_lost(name) for name in names)
         for name in names:
             store.workers.gone(name, "lost")
+        slot.process = None  # only now: while the database is away, the next tick tries again
         if returned:
             self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
         elif code in (0, STOPPED):
             slot.finished = True
             return
-        if code == MISTAKE:
+        if code in (MISTAKE, GONE):
             slot.finished = True
             self._say(slot.log.read_text().strip().splitlines()[-1])
             return

@@ -7,6 +7,7 @@ from hpo.store.errors import DATABASE_ERRORS, Exists, LeaseLost, StorageError, U
 from hpo.store.leases import MOST_LOSSES, Lease, Leases
 from hpo.store.promotions import Promotions
 from hpo.store.reading import Reading
+from hpo.store.results import Results
 from hpo.store.studies import Studies
 from hpo.store.url import parse_url, redacted
 from hpo.store.watch import Watch
@@ -39,6 +40,7 @@ class Store:
         self.database = Database(url, create=create)
         self.studies = Studies(self.database)
         self.leases = Leases(self.database)
+        self.results = Results(self.database)
         self.workers = Workers(self.database)
         self.promotions = Promotions(self.database)
         self.reading = Reading(self.database)

@@ -8,7 +8,7 @@ period of its own monotonic clock, while the database answered, takes over with 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from hpo.objective import Epoch, Params
+from hpo.objective import Params
 from hpo.store import tables
 from hpo.store.clock import utc_now
 from hpo.store.database import Database
@@ -73,7 +73,7 @@ class Leases:
         """
         lease, trial = tables.leases, tables.optuna_trials
         with self._db.transaction() as connection:
-            self._lock(connection, study_id)
+            lock(connection, study_id)
             tickets = sa.select(sa.func.count()).where(lease.c.study_id == study_id, lease.c.trial_id.is_not(None))
             if connection.execute(tickets).scalar_one() >= limit:
                 return None
@@ -97,7 +97,7 @@ class Leases:
         """The next job of the promotion that nobody has begun."""
         lease, job = tables.leases, tables.jobs
         with self._db.transaction() as connection:
-            self._lock(connection, study_id)
+            lock(connection, study_id)
             begun = sa.select(lease.c.job_id).where(lease.c.job_id.is_not(None))
             waiting = sa.select(job).where(job.c.job_id.in_(_current_jobs(study_id)), job.c.job_id.not_in(begun))
             row = connection.execute(waiting.order_by(job.c.job_id).limit(1)).one_or_none()
@@ -137,77 +137,10 @@ class Leases:
             renewed = connection.execute(table.update().where(*ours).values(beat=table.c.beat + 1))
         return renewed.rowcount == 1
 
-    def choose(self, lease: Lease, params: Params, suggested: list[tuple[Any, ...]]) -> bool:
-        """Write the parameters of a new trial, all at once; False when the study has had them already."""
-        table, key = tables.leases, params.key()
-        with self._db.transaction() as connection:
-            self._lock(connection, lease.study_id)
-            same = sa.select(table.c.lease_id).where(table.c.study_id == lease.study_id, table.c.params_key == key)
-            if connection.execute(same).first() is not None:
-                if lease.configuration is None:
-                    return False
-                key = f"{key[:20]}-{lease.lease_id}"[:32]  # a named configuration is evaluated in any case
-            self._db.write_params(suggested)
-            values = {"params": json.dumps(params.flat()), "params_key": key}
-            connection.execute(table.update().where(table.c.lease_id == lease.lease_id).values(**values))
-        return True
-
-    def record(
-        self,
-        lease: Lease,
-        epochs: Iterable[Epoch],
-        report: tuple[int, float] | None,
-        prune: Callable[[int, float], bool],
-    ) -> bool:
-        """Write epochs, the report to the pruner and the pruner's decision together; returns the decision.
-
-        Epochs that are there already are overwritten with the same numbers: a resumed run replays what it has. Only
-        an epoch that is new ends a series of losses, or a trial that kills its worker after each checkpoint would
-        go on for ever.
-        """
-        with self._db.transaction() as connection:
-            known = self._last_epoch(connection, lease) if lease.losses else 0
-            for epoch in epochs:
-                self._write_epoch(connection, lease, epoch)
-                if lease.losses and epoch.number > known:
-                    self._update(connection, lease, losses=0)
-            if report is None or lease.trial_id is None:
-                return False
-            self._db.report(lease.trial_id, *report)
-            decision = prune(*report)
-            if decision:
-                # With the pruner's own record in one transaction: a kill in between cannot promote the loser.
-                self._update(connection, lease, end="pruned", end_text=f"pruned after epoch {report[0]}")
-            return decision
-
-    def finish_trial(
-        self,
-        lease: Lease,
-        tell: Callable[[], None],
-        *,
-        value: float | None,
-        end: str | None = None,
-        text: str | None = None,
-    ) -> None:
-        """Tell Optuna and close the lease in one transaction."""
-        with self._db.transaction() as connection:
-            tell()
-            self._update(connection, lease, state="done", value=value, end=end, end_text=text)
-
-    def finish_job(
-        self, lease: Lease, best_epoch: int | None, scores: Mapping[str, float] | None, error: str | None = None
-    ) -> None:
-        """Store a job's result and close its lease."""
-        job = tables.jobs
-        with self._db.transaction() as connection:
-            result = {"best_epoch": best_epoch, "scores": None if scores is None else json.dumps(dict(scores))}
-            connection.execute(job.update().where(job.c.job_id == lease.job_id).values(**result))
-            self._update(connection, lease, state="done", end="code_error" if error else None, end_text=error)
-
     def give_back(self, lease: Lease) -> None:
         """Return a unit of work at its last epoch boundary; anybody may go on with it at once."""
         with self._db.transaction() as connection:
-            self._update(connection, lease, state="returned")
+            update(connection, lease, state="returned")
 
     def ended_by(self, workers: Sequence[str]) -> int:
         """Units of work that these workers brought to an end."""
@@ -235,13 +168,6 @@ class Leases:
         with self._db.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def used_params(self, study_id: int) -> set[str]:
-        """Digests of every point the study has had."""
-        table = tables.leases
-        query = sa.select(table.c.params_key).where(table.c.study_id == study_id, table.c.params_key.is_not(None))
-        with self._db.reading() as connection:
-            return set(connection.execute(query).scalars())
-
     def _take(self, lease_id: int, token: int, beat: int, worker: str, lost: bool) -> Lease | None:
         table = tables.leases
         unchanged = (
@@ -264,12 +190,6 @@ class Leases:
         query = sa.select(table.c.lease_id, table.c.token, table.c.beat)
         rows = connection.execute(query.where(table.c.study_id == study_id, table.c.state == "held"))
         return [(row.lease_id, row.token, row.beat) for row in rows]
-
-    @staticmethod
-    def _lock(connection: sa.Connection, study_id: int) -> None:
-        """Serialise the claims of one study (SQLite's immediate transaction does so anyway)."""
-        table = tables.studies
-        connection.execute(sa.select(table.c.study_id).where(table.c.study_id == study_id).with_for_update())
 
     @staticmethod
     def _candidate(connection: sa.Connection, study_id: int, number: int) -> dict[str, Any]:
@@ -305,21 +225,6 @@ class Leases:
             end=row.end,
         )
 
-    @staticmethod
-    def _update(connection: sa.Connection, lease: Lease, **values: Any) -> None:
-        connection.execute(tables.leases.update().where(tables.leases.c.lease_id == lease.lease_id).values(**values))
-
-    @staticmethod
-    def _last_epoch(connection: sa.Connection, lease: Lease) -> int:
-        epoch = tables.epochs.c.epoch
-        query = sa.select(sa.func.coalesce(sa.func.max(epoch), 0)).where(tables.epochs.c.lease_id == lease.lease_id)
-        return int(connection.execute(query).scalar_one())
-
-    def _write_epoch(self, connection: sa.Connection, lease: Lease, epoch: Epoch) -> None:
-        record = {"seconds": epoch.seconds, "record": json.dumps(epoch.to_json())}
-        insert = self._db.insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
-        connection.execute(insert.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))
-
 
 def _current_jobs(study_id: int) -> sa.Select[Any]:
     """Ids of the jobs of the promotion under way; those of an earlier one, before the budget grew, are history."""
@@ -327,3 +232,14 @@ def _current_jobs(study_id: int) -> sa.Select[Any]:
     candidates = sa.or_(job.c.candidate == final.c.candidate, job.c.candidate == final.c.baseline)
     joined = sa.select(job.c.job_id).join(final, final.c.study_id == job.c.study_id)
     return joined.where(job.c.study_id == study_id, candidates)
+
+
+def lock(connection: sa.Connection, study_id: int) -> None:
+    """Serialise the claims of one study (SQLite's immediate transaction does so anyway)."""
+    table = tables.studies
+    connection.execute(sa.select(table.c.study_id).where(table.c.study_id == study_id).with_for_update())
+
+
+def update(connection: sa.Connection, lease: Lease, **values: Any) -> None:
+    """Change the lease's row."""
+    connection.execute(tables.leases.update().where(tables.leases.c.lease_id == lease.lease_id).values(**values))

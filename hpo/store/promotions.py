@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.store import tables
 from hpo.store.database import Database
@@ -23,14 +22,14 @@ class Promotions:
         """Enter the promotion and its jobs (candidate, fold, seed); what is there already stays as it is."""
         with self._db.transaction() as connection:
             final = {"study_id": study_id, "candidate": candidate, "baseline": baseline, "refit": refit}
-            connection.execute(self._insert(tables.finals).values(**final).on_conflict_do_nothing())
+            connection.execute(self._db.insert(tables.finals).values(**final).on_conflict_do_nothing())
             # Another worker may have planned with another candidate a moment ago: its plan stands.
             planned = connection.execute(sa.select(tables.finals).where(tables.finals.c.study_id == study_id)).one()
             if (planned.candidate, planned.baseline) != (candidate, baseline):
                 return
             for number, fold, seed in jobs:
                 row = {"study_id": study_id, "candidate": number, "fold": fold, "seed": seed}
-                connection.execute(self._insert(tables.jobs).values(**row).on_conflict_do_nothing())
+                connection.execute(self._db.insert(tables.jobs).values(**row).on_conflict_do_nothing())
 
     def planned(self, study_id: int) -> tuple[int, int | None] | None:
         """(candidate, baseline) as trial numbers, None before the promotion."""
@@ -66,6 +65,3 @@ class Promotions:
             connection.execute(
                 final.update().where(final.c.study_id == study_id, final.c.candidate == candidate).values(**values)
             )
-
-    def _insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        return sqlite.insert(table) if self._db.engine.name == "sqlite" else postgresql.insert(table)

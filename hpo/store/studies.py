@@ -86,12 +86,12 @@ class Studies:
             return [self._record(row) for row in connection.execute(self._query())]
 
     def stop_requested(self, study_id: int) -> str | None:
-        """`requested`, `now` or None; None also for a study that is gone, whose lease will be refused."""
+        """`requested`, `now`, `broken` or None; None also for a study that is gone, whose lease will be refused."""
         with self._db.reading() as connection:
             query = sa.select(tables.studies.c.stop).where(tables.studies.c.study_id == study_id)
             return connection.execute(query).scalar_one_or_none()
 
-    def request_stop(self, study_id: int, how: Literal["requested", "now"] | None) -> None:
+    def request_stop(self, study_id: int, how: Literal["requested", "now", "broken"] | None) -> None:
         """Ask every worker of the study to stop, wherever it runs; None takes it back."""
         self._set(study_id, stop=how)
 

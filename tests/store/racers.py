@@ -131,7 +131,7 @@ def choose_same(number: int, url: str, study_id: int) -> bool:
         lease = store.leases.new_trial(study_id, f"w{number}", 0, 1000)
         meet()
         with store.leases.under(lease):
-            return store.leases.choose(lease, parts.params(0.5), [])
+            return store.results.choose(lease, parts.params(0.5), [])
 
 
 def plan(number: int, url: str, study_id: int, rivals: bool) -> tuple[int, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_no_ticket_is_left_when_the_budget_is_spent(store: Store, study: StudyRe
     before = parts.contents(store)
     assert store.leases.new_trial(study.study_id, "w", 0, 2) is None
     assert parts.contents(store) == before
-    store.leases.finish_trial(leases[0], lambda: None, value=None, end="code_error")
+    store.results.finish_trial(leases[0], lambda: None, value=None, end="code_error")
     assert store.leases.new_trial(study.study_id, "w", 0, 2) is None  # a failure keeps its ticket
     assert store.leases.new_trial(study.study_id, "w", 0, 3) is not None
 
@@ -70,7 +71,7 @@ def test_a_new_trial_needs_a_point_an_enqueued_one_has_its_own(store: Store) -> 
     assert asked == []
     second = store.leases.new_trial(study_id, "w", 0, 9, room)
     assert second is not None
-    store.leases.choose(second, params(0.1), [])
+    store.results.choose(second, params(0.1), [])
     before = parts.contents(store)
     assert store.leases.new_trial(study_id, "w", 0, 9, room) is None
     assert asked == [1, 1]  # the enqueued one before and after the second has chosen
@@ -135,13 +136,13 @@ def test_a_silent_lease_is_taken_by_one_of_eight(store: Store, study: StudyRecor
         token, winner = won[0]
         assert token == 2
         assert record_of(store, lease).worker == winner
-        store.leases.finish_trial(lease, lambda: None, value=None)
+        store.results.finish_trial(lease, lambda: None, value=None)
         assert store.reading.tickets(study.study_id) == round_ + 1
 
 
 def test_a_takeover_goes_on_with_the_same_trial(store: Store, study: StudyRecord) -> None:
     first = trial(store, study.study_id, "first")
-    store.leases.choose(first, params(0.25), [])
+    store.results.choose(first, params(0.25), [])
     taken = store.leases.take_over(study.study_id, "second", Watch(AT_ONCE))
     assert taken == replace(first, token=2, attempt=2, losses=1, params=params(0.25))
     again = store.leases.take_over(study.study_id, "third", Watch(AT_ONCE))
@@ -154,12 +155,10 @@ def test_a_takeover_goes_on_with_the_same_trial(store: Store, study: StudyRecord
 @pytest.mark.parametrize(
     ("happens", "taken"),
     [
-        pytest.param(lambda leases, lease: None, True, id="nothing"),
-        pytest.param(lambda leases, lease: leases.renew(lease), False, id="a beat"),
-        pytest.param(lambda leases, lease: leases.finish_trial(lease, lambda: None, value=None), False, id="the end"),
-        pytest.param(
-            lambda leases, lease: leases.take_over(lease.study_id, "x", Watch(AT_ONCE)), False, id="a takeover"
-        ),
+        pytest.param(lambda s, lease: None, True, id="nothing"),
+        pytest.param(lambda s, lease: s.leases.renew(lease), False, id="a beat"),
+        pytest.param(lambda s, lease: s.results.finish_trial(lease, lambda: None, value=None), False, id="the end"),
+        pytest.param(lambda s, lease: s.leases.take_over(lease.study_id, "x", Watch(AT_ONCE)), False, id="a takeover"),
     ],
 )
 def test_what_happens_between_look_and_takeover_decides(
@@ -172,7 +171,7 @@ def test_what_happens_between_look_and_takeover_decides(
         def stale(self, leases: Any) -> list[tuple[int, int, int]]:
             seen = list(leases)
             assert seen == [(lease.lease_id, 1, 0)]
-            happens(other.leases, lease)
+            happens(other, lease)
             return seen
 
     found = store.leases.take_over(study.study_id, "late", Meanwhile(AT_ONCE))
@@ -192,7 +191,7 @@ def test_only_silence_is_a_loss(store: Store, study: StudyRecord) -> None:
 def test_a_process_seen_dead_gives_back_at_once_what_it_held(store: Store, study: StudyRecord) -> None:
     mine, other = trial(store, study.study_id, "dead"), trial(store, study.study_id, "alive")
     done = trial(store, study.study_id, "dead")
-    store.leases.finish_trial(done, lambda: None, value=None)
+    store.results.finish_trial(done, lambda: None, value=None)
     assert store.leases.give_back_lost("dead") == 1
     assert store.leases.give_back_lost("dead") == 0
     taken = store.leases.take_over(study.study_id, "next", Watch(NEVER))
@@ -213,7 +212,7 @@ def test_what_workers_brought_to_an_end_is_counted(store: Store, study: StudyRec
     for worker, ends in (("a", True), ("a", False), ("b", True), ("c", True)):
         lease = trial(store, study.study_id, worker)
         if ends:
-            store.leases.finish_trial(lease, lambda: None, value=None)
+            store.results.finish_trial(lease, lambda: None, value=None)
     assert [store.leases.ended_by(names) for names in ([], ["a"], ["a", "b"], ["x"])] == [0, 1, 2, 0]
 
 
@@ -222,7 +221,7 @@ def test_losses_count_until_an_epoch_is_new(store: Store, study: StudyRecord) ->
     lease, found = trial(store, study.study_id), []
     for last in (2, 2, 2, 3, 3):  # the epochs that each worker gets to, from a checkpoint of what there was
         for number in range(1, last + 1):
-            store.leases.record(lease, [epoch(number)], (number, 0.5), lambda *_: False)
+            store.results.record(lease, [epoch(number)], (number, 0.5), lambda *_: False)
         taken = store.leases.take_over(study.study_id, "w", Watch(AT_ONCE))
         assert taken is not None
         lease = taken
@@ -254,11 +253,11 @@ def test_renewing_tells_whether_the_lease_is_still_ours(store: Store, study: Stu
 
 #: Everything a worker writes; each gets the store and the lease it believes to hold.
 WRITES: dict[str, Callable[[Store, Lease], Any]] = {
-    "record": lambda s, lease: s.leases.record(lease, [epoch(7, 0.9)], (7, 0.9), lambda *_: False),
-    "record without a report": lambda s, lease: s.leases.record(lease, [epoch(7)], None, lambda *_: False),
-    "choose": lambda s, lease: s.leases.choose(lease, params(0.7), parts.suggested(lease)),
-    "finish_trial": lambda s, lease: s.leases.finish_trial(lease, tells(s, lease, 0.9), value=0.9),
-    "finish_job": lambda s, lease: s.leases.finish_job(lease, 3, {"f1": 0.9}),
+    "record": lambda s, lease: s.results.record(lease, [epoch(7, 0.9)], (7, 0.9), lambda *_: False),
+    "record without a report": lambda s, lease: s.results.record(lease, [epoch(7)], None, lambda *_: False),
+    "choose": lambda s, lease: s.results.choose(lease, params(0.7), parts.suggested(lease)),
+    "finish_trial": lambda s, lease: s.results.finish_trial(lease, tells(s, lease, 0.9), value=0.9),
+    "finish_job": lambda s, lease: s.results.finish_job(lease, 3, {"f1": 0.9}),
     "give_back": lambda s, lease: s.leases.give_back(lease),
     "new_trial": lambda s, lease: s.leases.new_trial(lease.study_id, "w", 0, 99),
     "mark_exhausted": lambda s, lease: s.studies.mark_exhausted(lease.study_id),
@@ -276,7 +275,7 @@ WRITES: dict[str, Callable[[Store, Lease], Any]] = {
 LOSSES: dict[str, Callable[[Store, Lease], Any]] = {
     "taken over": lambda s, lease: s.leases.take_over(lease.study_id, "second", Watch(AT_ONCE)),
     "given back": lambda s, lease: s.leases.give_back(lease),
-    "finished": lambda s, lease: s.leases.finish_trial(lease, lambda: None, value=0.4),
+    "finished": lambda s, lease: s.results.finish_trial(lease, lambda: None, value=0.4),
     "seen dead": lambda s, lease: s.leases.give_back_lost("w"),
 }
 
@@ -285,12 +284,14 @@ LOSSES: dict[str, Callable[[Store, Lease], Any]] = {
 def test_a_stale_holder_writes_nothing(store: Store, study: StudyRecord, loss: str) -> None:
     """Neither in our tables nor in Optuna's, whichever way it was lost and whatever it tries."""
     lease = trial(store, study.study_id)
-    store.leases.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
+    store.results.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
     LOSSES[loss](store, lease)
     before = parts.contents(store)
     for name, write in WRITES.items():
-        message = f"lease {lease.lease_id} was taken over by another worker"
-        with store.leases.under(lease), pytest.raises(LeaseLost, match=message):
+        refused: Any = pytest.raises(LeaseLost, match=f"lease {lease.lease_id} was taken over by another worker")
+        if loss == "finished" and name in ("finish_trial", "finish_job"):
+            refused = nullcontext()  # its own end once more: the reply to the first may have been lost
+        with store.leases.under(lease), refused:
             write(store, lease)
         assert parts.contents(store) == before, name
 
@@ -311,9 +312,9 @@ def test_the_new_holder_goes_on_where_the_stale_one_is_refused(store: Store, stu
     taken = store.leases.take_over(study.study_id, "second", Watch(AT_ONCE))
     assert taken is not None
     with store.leases.under(taken):
-        store.leases.record(taken, [epoch(1, 0.3)], (1, 0.3), lambda *_: False)
+        store.results.record(taken, [epoch(1, 0.3)], (1, 0.3), lambda *_: False)
     with store.leases.under(lease), pytest.raises(LeaseLost):
-        store.leases.record(lease, [epoch(1, 0.9)], (1, 0.9), lambda *_: False)
+        store.results.record(lease, [epoch(1, 0.9)], (1, 0.9), lambda *_: False)
     assert theirs(store).trials[0].intermediate_values == {1: 0.3}
     assert record_of(store, lease).epochs == (epoch(1, 0.3),)
 
@@ -325,11 +326,11 @@ def test_a_takeover_waits_for_the_open_transaction(store: Store, study: StudyRec
     lease, other = trial(store, study.study_id), Store(database)
     with ThreadPoolExecutor(1) as pool:
         with store.leases.under(lease), store.database.transaction():
-            store.leases.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
+            store.results.record(lease, [epoch(1)], (1, 0.5), lambda *_: False)
             taking = pool.submit(other.leases.take_over, study.study_id, "second", Watch(AT_ONCE))
             with pytest.raises(TimeoutError):
                 taking.result(timeout=0.3)
-            store.leases.record(lease, [epoch(2)], (2, 0.6), lambda *_: False)
+            store.results.record(lease, [epoch(2)], (2, 0.6), lambda *_: False)
         taken = taking.result(timeout=30)
     assert taken is not None
     assert len(record_of(other, taken).epochs) == 2
@@ -343,11 +344,11 @@ def test_recording_again_changes_nothing(store: Store, study: StudyRecord) -> No
     lease = trial(store, study.study_id)
     curve = [epoch(number, 0.1 * number) for number in (1, 2, 3)]
     for one in curve:
-        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
+        store.results.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
     before = parts.contents(store)
     for one in curve:
-        store.leases.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
-    store.leases.record(lease, curve, None, lambda *_: False)
+        store.results.record(lease, [one], (one.number, one.validation["f1"]), lambda *_: False)
+    store.results.record(lease, curve, None, lambda *_: False)
     assert parts.contents(store) == before
     assert record_of(store, lease).epochs == tuple(curve)
     assert theirs(store).trials[0].intermediate_values == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3})
@@ -356,14 +357,14 @@ def test_recording_again_changes_nothing(store: Store, study: StudyRecord) -> No
 def test_an_epoch_trained_again_replaces_the_first(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
     for seconds in (1.0, 9.0):
-        store.leases.record(lease, [epoch(1, 0.5, seconds)], (1, 0.5), lambda *_: False)
+        store.results.record(lease, [epoch(1, 0.5, seconds)], (1, 0.5), lambda *_: False)
     assert [one.seconds for one in record_of(store, lease).epochs] == [9.0]
     assert store.reading.compute_hours(study.study_id) == pytest.approx(9 / 3600)
 
 
 def test_a_missing_value_is_not_reported(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
-    assert store.leases.record(lease, [epoch(1)], None, lambda *_: pytest.fail()) is False
+    assert store.results.record(lease, [epoch(1)], None, lambda *_: pytest.fail()) is False
     assert theirs(store).trials[0].intermediate_values == {}
 
 
@@ -382,7 +383,7 @@ def loser(store: Store, study: StudyRecord) -> tuple[Lease, Callable[[int, float
         better = trial(store, study.study_id)
         assert better.trial_id is not None
         decide = decision(store, pruner, better)
-        store.leases.record(better, [epoch(1, value)], (1, value), decide)
+        store.results.record(better, [epoch(1, value)], (1, value), decide)
     lease = trial(store, study.study_id)
     return lease, decision(store, pruner, lease)
 
@@ -397,7 +398,7 @@ def test_the_decision_is_on_record_with_the_pruner_s_own(
 ) -> None:
     lease, decide = loser
     with store.leases.under(lease):
-        assert store.leases.record(lease, [epoch(1, 0.1)], (1, 0.1), decide)
+        assert store.results.record(lease, [epoch(1, 0.1)], (1, 0.1), decide)
     assert rung(store)[4] == {"completed_rung_0": 0.1}
     found = record_of(store, lease)
     assert (found.end, found.end_text) == ("pruned", "pruned after epoch 1")
@@ -420,10 +421,10 @@ def test_a_kill_between_pruner_and_record_leaves_neither(
         raise KeyboardInterrupt
 
     with store.leases.under(lease), pytest.raises(KeyboardInterrupt):
-        store.leases.record(lease, [epoch(1, 0.1)], (1, 0.1), killed)
+        store.results.record(lease, [epoch(1, 0.1)], (1, 0.1), killed)
     assert parts.contents(store) == before
     with store.leases.under(lease):
-        assert store.leases.record(lease, [epoch(1, 0.1)], (1, 0.1), decide)
+        assert store.results.record(lease, [epoch(1, 0.1)], (1, 0.1), decide)
 
 
 # ---- parameters
@@ -431,13 +432,13 @@ def test_a_kill_between_pruner_and_record_leaves_neither(
 
 def test_the_study_evaluates_no_point_twice(store: Store, study: StudyRecord) -> None:
     first, second = trial(store, study.study_id), trial(store, study.study_id)
-    assert store.leases.choose(first, params(0.1), parts.suggested(first, 0.1))
+    assert store.results.choose(first, params(0.1), parts.suggested(first, 0.1))
     before = parts.contents(store)
-    assert not store.leases.choose(second, params(0.1), parts.suggested(second, 0.1))
+    assert not store.results.choose(second, params(0.1), parts.suggested(second, 0.1))
     assert parts.contents(store) == before
-    assert store.leases.choose(second, params(0.2), parts.suggested(second, 0.2))
+    assert store.results.choose(second, params(0.2), parts.suggested(second, 0.2))
     assert [t.params for t in theirs(store).trials] == [{"optimizer.lr": 0.1}, {"optimizer.lr": 0.2}]
-    assert store.leases.used_params(study.study_id) == {params(0.1).key(), params(0.2).key()}
+    assert store.results.used_params(study.study_id) == {params(0.1).key(), params(0.2).key()}
 
 
 def test_one_of_eight_gets_a_point(store: Store, study: StudyRecord, database: str, race: Racers) -> None:
@@ -446,7 +447,7 @@ def test_one_of_eight_gets_a_point(store: Store, study: StudyRecord, database: s
 
 def test_another_study_may_have_the_same_point(store: Store, study: StudyRecord) -> None:
     other = store.studies.create("other", {}, **parts.facts())
-    assert all(store.leases.choose(trial(store, s.study_id), params(0.1), []) for s in (study, other))
+    assert all(store.results.choose(trial(store, s.study_id), params(0.1), []) for s in (study, other))
 
 
 def test_a_named_configuration_is_evaluated_in_any_case(store: Store) -> None:
@@ -454,15 +455,15 @@ def test_a_named_configuration_is_evaluated_in_any_case(store: Store) -> None:
     record = store.studies.create("made-up", points, **parts.facts())
     leases = [trial(store, record.study_id) for _ in points]
     for lease in leases:
-        assert store.leases.choose(lease, params(0.1), parts.suggested(lease, 0.1))
+        assert store.results.choose(lease, params(0.1), parts.suggested(lease, 0.1))
     assert [record_of(store, lease).params["optimizer.lr"] for lease in leases] == [0.1] * 3
     searched = trial(store, record.study_id)
-    assert not store.leases.choose(searched, params(0.1), [])
+    assert not store.results.choose(searched, params(0.1), [])
 
 
 def test_searched_are_the_values_that_a_sampler_chose(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
-    store.leases.choose(lease, params(0.3, loss__focal_gamma=2.0), parts.suggested(lease, 0.3))
+    store.results.choose(lease, params(0.3, loss__focal_gamma=2.0), parts.suggested(lease, 0.3))
     found = record_of(store, lease)
     assert found.searched == {"optimizer.lr": 0.3}
     assert found.params == params(0.3, loss__focal_gamma=2.0).flat()
@@ -473,7 +474,7 @@ def test_searched_are_the_values_that_a_sampler_chose(store: Store, study: Study
 
 def test_optuna_is_told_and_the_lease_closed_together(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
-    store.leases.finish_trial(lease, tells(store, lease, 0.5), value=0.5)
+    store.results.finish_trial(lease, tells(store, lease, 0.5), value=0.5)
     found = record_of(store, lease)
     assert (found.state, found.value, store.leases.open(study.study_id)) == ("COMPLETE", 0.5, 0)
     assert theirs(store).trials[0].value == 0.5
@@ -489,7 +490,7 @@ def test_neither_happens_when_one_cannot(store: Store, study: StudyRecord) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.leases.finish_trial(lease, told_and_killed, value=0.5)
+        store.results.finish_trial(lease, told_and_killed, value=0.5)
     assert parts.contents(store) == before
     assert store.leases.renew(lease)
 
@@ -507,10 +508,10 @@ def test_the_best_trial_is_the_first_with_the_best_value(store: Store, direction
     values = (0.5, 0.9, 0.1, 0.9, 0.1)
     for value in values:
         lease = trial(store, record.study_id)
-        store.leases.finish_trial(lease, tells(store, lease, value), value=value)
+        store.results.finish_trial(lease, tells(store, lease, value), value=value)
     pruned = trial(store, record.study_id)
     better = 1.0 if direction == "maximize" else -1.0  # than any, but not comparable
-    store.leases.finish_trial(pruned, tells(store, pruned, None, TrialState.PRUNED), value=better)
+    store.results.finish_trial(pruned, tells(store, pruned, None, TrialState.PRUNED), value=better)
     found = store.reading.best_trial(record.study_id, direction)
     assert found is not None
     assert found.number == best
@@ -524,7 +525,7 @@ def test_every_job_is_claimed_once_by_eight_workers(
 ) -> None:
     for number in range(2):
         lease = trial(store, study.study_id)
-        store.leases.choose(lease, params(0.1 * (number + 1)), [])
+        store.results.choose(lease, params(0.1 * (number + 1)), [])
     jobs = [(candidate, fold, 0) for candidate in (1, 0) for fold in range(5)]
     store.promotions.plan(study.study_id, 1, 0, True, jobs)
     found = list(itertools.chain(*race(claim_jobs, database, study.study_id)))
@@ -536,24 +537,24 @@ def test_every_job_is_claimed_once_by_eight_workers(
 
 def test_a_job_has_the_parameters_of_its_candidate(store: Store, study: StudyRecord) -> None:
     lease = trial(store, study.study_id)
-    store.leases.choose(lease, params(0.3), [])
+    store.results.choose(lease, params(0.3), [])
     store.promotions.plan(study.study_id, 0, None, True, [(0, 2, 7)])
     job = store.leases.new_job(study.study_id, "w")
     assert job is not None
     assert (job.params, job.fold, job.seed, job.candidate, job.trial_id) == (params(0.3), 2, 7, 0, None)
     assert store.leases.new_job(study.study_id, "w") is None
     with store.leases.under(job):
-        store.leases.record(job, [epoch(1, 0.4)], (1, 0.4), lambda *_: pytest.fail())  # a job has no pruner
-        store.leases.finish_job(job, 1, {"f1": 0.4})
+        store.results.record(job, [epoch(1, 0.4)], (1, 0.4), lambda *_: pytest.fail())  # a job has no pruner
+        store.results.finish_job(job, 1, {"f1": 0.4})
     found = store.reading.jobs(study.study_id)[0]
     assert (found.state, found.best_epoch, found.scores, found.epochs) == ("done", 1, {"f1": 0.4}, (epoch(1, 0.4),))
 
 
 def test_a_failed_job_says_why(store: Store, study: StudyRecord) -> None:
-    store.leases.choose(trial(store, study.study_id), params(0.3), [])
+    store.results.choose(trial(store, study.study_id), params(0.3), [])
     store.promotions.plan(study.study_id, 0, None, True, [(0, 2, 0)])
     job = store.leases.new_job(study.study_id, "w")
     assert job is not None
-    store.leases.finish_job(job, None, None, "ValueError: no")
+    store.results.finish_job(job, None, None, "ValueError: no")
     found = store.reading.jobs(study.study_id)[0]
     assert (found.state, found.scores, found.end_text) == ("failed", None, "ValueError: no")

@@ -30,11 +30,11 @@ def test_eight_planners_make_one_plan(
 
 
 def test_planning_again_keeps_what_has_been_done(store: Store, study: StudyRecord) -> None:
-    store.leases.choose(parts.trial(store, study.study_id), parts.params(0.1), [])
+    store.results.choose(parts.trial(store, study.study_id), parts.params(0.1), [])
     store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0)])
     job = store.leases.new_job(study.study_id, "w")
     assert job is not None
-    store.leases.finish_job(job, 4, {"f1": 0.5})
+    store.results.finish_job(job, 4, {"f1": 0.5})
     before = parts.contents(store)
     store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0)])
     assert parts.contents(store) == before
@@ -44,11 +44,11 @@ def test_planning_again_keeps_what_has_been_done(store: Store, study: StudyRecor
 
 def test_a_larger_budget_promotes_anew_and_keeps_the_results(store: Store, study: StudyRecord) -> None:
     for lr in (0.1, 0.2):
-        store.leases.choose(parts.trial(store, study.study_id), parts.params(lr), [])
+        store.results.choose(parts.trial(store, study.study_id), parts.params(lr), [])
     store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0)])
     job = store.leases.new_job(study.study_id, "w")
     assert job is not None
-    store.leases.finish_job(job, 4, {"f1": 0.5})
+    store.results.finish_job(job, 4, {"f1": 0.5})
     store.promotions.reset(study.study_id)
     assert store.promotions.planned(study.study_id) is None
     assert store.reading.final(study.study_id) is None
@@ -67,7 +67,7 @@ def test_a_refit_belongs_to_one_promotion(store: Store, study: StudyRecord) -> N
 def test_nobody_works_for_a_promotion_that_is_history(store: Store, study: StudyRecord) -> None:
     """Its jobs may be waiting, or given back half done, when the budget grows and another trial wins."""
     for lr in (0.1, 0.2):
-        store.leases.choose(parts.trial(store, study.study_id), parts.params(lr), [])
+        store.results.choose(parts.trial(store, study.study_id), parts.params(lr), [])
     trials = store.leases.open(study.study_id)
     store.promotions.plan(study.study_id, 0, None, True, [(0, 0, 0), (0, 1, 0)])
     begun = store.leases.new_job(study.study_id, "w")
@@ -105,13 +105,13 @@ def test_a_refit_of_an_earlier_candidate_ends_nothing(store: Store, study: Study
 
 def finished(store: Store, study_id: int, scores: dict[int, dict[str, float] | None], refit: bool = True) -> None:
     """Jobs of candidate 0 per fold, with their scores; None fails."""
-    store.leases.choose(parts.trial(store, study_id), parts.params(0.1), [])
+    store.results.choose(parts.trial(store, study_id), parts.params(0.1), [])
     store.promotions.plan(study_id, 0, None, refit, [(0, fold, 0) for fold in scores])
     for fold, found in scores.items():
         job = store.leases.new_job(study_id, "w")
         assert job is not None
         assert job.fold == fold
-        store.leases.finish_job(job, 3, found, None if found else "it broke")
+        store.results.finish_job(job, 3, found, None if found else "it broke")
 
 
 def test_the_outcome_is_mean_and_spread_over_the_folds_that_have_a_score(store: Store, study: StudyRecord) -> None:

@@ -110,14 +110,14 @@ def filled(store: Store, name: str) -> StudyRecord:
     store.workers.register(record.study_id, f"worker of {name}", "host", 1, "cpu")
     for _ in range(2):
         lease = parts.trial(store, record.study_id, f"worker of {name}")
-        store.leases.choose(lease, parts.params(0.1 * (lease.number or 0)), parts.suggested(lease))
-        store.leases.record(lease, [parts.epoch(1), parts.epoch(2)], (2, 0.5), lambda *_: True)
+        store.results.choose(lease, parts.params(0.1 * (lease.number or 0)), parts.suggested(lease))
+        store.results.record(lease, [parts.epoch(1), parts.epoch(2)], (2, 0.5), lambda *_: True)
         store.database.set_trial_user_attr(lease.trial_id or 0, "note", name)
-        store.leases.finish_trial(lease, parts.tells(store, lease, 0.5), value=0.5)
+        store.results.finish_trial(lease, parts.tells(store, lease, 0.5), value=0.5)
     store.promotions.plan(record.study_id, 1, 0, True, [(1, 0, 0), (0, 0, 0)])
     job = store.leases.new_job(record.study_id, f"worker of {name}")
     assert job is not None
-    store.leases.record(job, [parts.epoch(1)], None, lambda *_: False)
+    store.results.record(job, [parts.epoch(1)], None, lambda *_: False)
     return record
 
 
@@ -174,7 +174,7 @@ def test_a_worker_of_a_deleted_study_is_refused(store: Store, study: StudyRecord
     before = parts.contents(store)
     assert not store.leases.renew(lease)
     with store.leases.under(lease), pytest.raises(LeaseLost, match=f"lease {lease.lease_id} was taken over"):
-        store.leases.record(lease, [parts.epoch(1)], (1, 0.5), lambda *_: False)
+        store.results.record(lease, [parts.epoch(1)], (1, 0.5), lambda *_: False)
     assert parts.contents(store) == before
 
 

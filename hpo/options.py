@@ -1,0 +1,19 @@
+"""What a worker is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Of one process that trains; the command line has an option for each."""
+
+    device: str = "cpu"  #: `cpu` or `cuda:N`
+    threads: int | None = None  #: of torch's CPU operations; None = OMP_NUM_THREADS or all cores
+    search: bool = True  #: whether to begin new trials
+    promote: bool = True  #: whether to work on the promotion, too
+    checkpoint_every: float = 10.0  #: seconds; 0 = every epoch
+    database_patience: float = 30.0  #: minutes without the database after which the worker ends
+    hung_minutes: float = 10.0  #: without a batch, after which a trial ends and its worker is replaced
+    supervised: bool = False  #: standard input is a pipe whose end means that the supervisor is gone
