@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from hpo.records import StudyRecord
 from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
+from hpo.wording import last_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,7 @@ class Surroundings:
     feed: Feed
     split: Split
     checkpoint_every: float  #: seconds; 0 = every epoch
+    keep_checkpoints: int = 0  #: of this many best trials after their end
     stop: Callable[[], bool]  #: looked at between batches
 
     def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
@@ -62,7 +65,8 @@ class Log:
 
     def say(self, text: str) -> None:
         self.last = text
-        with self.path.open("a", encoding="utf-8") as file:
+        # A full disk ends no training: the database has every epoch.
+        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")
 
     def epoch(self, epoch: Epoch, of: int) -> None:
@@ -80,12 +84,10 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     recorded again.
 
     Raises:
-        Interrupted: after the state of the last epoch boundary has been checkpointed.
+        Interrupted: after the state of the last epoch boundary has been checkpointed, if the disk took it.
     """
     checkpoints = Checkpoints(around.files.checkpoints(around.record.folder, lease.lease_id), lease.token)
-    state = checkpoints.load(log.say)
-    if state is not None:
-        run.load_state_dict(state)
+    if _resume(run, checkpoints, log):
         log.say(f"resumed after epoch {len(run.epochs)} (attempt {lease.attempt})")
         yield from ((epoch, True) for epoch in run.epochs)
     elif lease.attempt > 1:
@@ -97,11 +99,27 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
             epoch = run.epoch()
         except Interrupted:
             if len(boundary["epochs"]) > checkpoints.newest:
-                checkpoints.save(boundary)
+                checkpoints.try_save(boundary, log.say)
             log.say(f"given back after epoch {len(boundary['epochs'])}")
             raise
-        if time.monotonic() - saved >= around.checkpoint_every and not run.finished:
-            checkpoints.save(run.state_dict())
+        due = time.monotonic() - saved >= around.checkpoint_every
+        if run.finished:  # then it is of use to those who want to keep it, and to nobody else
+            due = around.keep_checkpoints > 0 and lease.trial_id is not None
+        if due and checkpoints.try_save(run.state_dict(), log.say):
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)
         yield epoch, False
+
+
+def _resume(run: FoldRun, checkpoints: Checkpoints, log: Log) -> bool:
+    """Go on from the newest checkpoint that fits the run; False, and the run as it was, when there is none."""
+    for state in checkpoints.newest_first(log.say):
+        fresh = run.snapshot()
+        try:
+            run.load_state_dict(state)
+            return True
+        except Exception as error:  # of another version of the objective, of torch, of hpo
+            why = last_line(str(error)) or repr(error)
+            log.say(f"the checkpoint after epoch {checkpoints.newest} does not fit ({why}), using the one before it")
+            run.load_state_dict(fresh)
+    return False
