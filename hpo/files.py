@@ -63,6 +63,19 @@ class RunFiles:
         """A unit of work that is done needs none."""
         shutil.rmtree(self.checkpoints(folder, lease_id), ignore_errors=True)
 
+    def checkpointed(self, folder: str) -> list[int]:
+        """The leases of a study that have checkpoints."""
+        place = self.study(folder) / "checkpoints"
+        return sorted(int(path.name) for path in place.glob("*") if path.name.isdecimal())
+
+    def checkpoint_bytes(self, folder: str) -> int:
+        """How much of the disk the checkpoints of a study take."""
+        total = 0
+        for path in (self.study(folder) / "checkpoints").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a worker has replaced it meanwhile
+                total += path.lstat().st_size if path.is_file() else 0
+        return total
+
     def adopt_checkpoints(self, old: str, new: str, begun: Mapping[int, int]) -> int:
         """Copy the checkpoints of a study's begun work to the restored study's own folder.
 
