@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -60,6 +62,39 @@ class RunFiles:
     def remove_checkpoints(self, folder: str, lease_id: int) -> None:
         """A unit of work that is done needs none."""
         shutil.rmtree(self.checkpoints(folder, lease_id), ignore_errors=True)
+
+    def checkpointed(self, folder: str) -> list[int]:
+        """The leases of a study that have checkpoints."""
+        place = self.study(folder) / "checkpoints"
+        return sorted(int(path.name) for path in place.glob("*") if path.name.isdecimal())
+
+    def checkpoint_bytes(self, folder: str) -> int:
+        """How much of the disk the checkpoints of a study take."""
+        total = 0
+        for path in (self.study(folder) / "checkpoints").rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a worker has replaced it meanwhile
+                total += path.lstat().st_size if path.is_file() else 0
+        return total
+
+    def adopt_checkpoints(self, old: str, new: str, begun: Mapping[int, int]) -> int:
+        """Copy the checkpoints of a study's begun work to the restored study's own folder.
+
+        Args:
+            old: folder of the original, which may go on at the same time.
+            new: folder of the restored study.
+            begun: lease -> highest fencing token to copy; what came later belongs to the original alone.
+
+        Returns:
+            Leases of which a checkpoint was found.
+        """
+        adopted = set()
+        for lease_id, token in begun.items():
+            for path in self.checkpoints(old, lease_id).glob("*/epoch-*"):
+                if path.parent.name.isdigit() and int(path.parent.name) <= token and not path.is_symlink():
+                    with contextlib.suppress(FileNotFoundError):  # the original has replaced it meanwhile
+                        write_whole(self.checkpoints(new, lease_id) / path.parent.name / path.name, path.read_bytes())
+                        adopted.add(lease_id)
+        return len(adopted)
 
     def model(self, folder: str, number: int) -> Path:
         return self.root / "models" / folder / f"trial-{number:04d}"

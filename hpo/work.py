@@ -17,6 +17,7 @@ from hpo.records import StudyRecord
 from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
+from hpo.wording import last_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Surroundings:
     feed: Feed
     split: Split
     checkpoint_every: float  #: seconds; 0 = every epoch
+    keep_checkpoints: int = 0  #: of this many best trials after their end
     patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
 
@@ -92,12 +94,10 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     recorded again.
 
     Raises:
-        Interrupted: after the state of the last epoch boundary has been checkpointed.
+        Interrupted: after the state of the last epoch boundary has been checkpointed, if the disk took it.
     """
     checkpoints = Checkpoints(around.files.checkpoints(around.record.folder, lease.lease_id), lease.token)
-    state = checkpoints.load(log.say)
-    if state is not None:
-        run.load_state_dict(state)
+    if _resume(run, checkpoints, log):
         log.say(f"resumed after epoch {len(run.epochs)} (attempt {lease.attempt})")
         yield from ((epoch, True) for epoch in run.epochs)
     elif lease.attempt > 1:
@@ -109,13 +109,28 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
             epoch = run.epoch()
         except Interrupted:
             if len(boundary["epochs"]) > checkpoints.newest:
-                checkpoints.save(boundary)
+                checkpoints.try_save(boundary, log.say)
             log.say(f"given back after epoch {len(boundary['epochs'])}")
             raise
         # While the database is away, its epochs are nowhere else.
         due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
-        if due and not run.finished:
-            checkpoints.save(run.state_dict())
+        if run.finished:  # then it is of use to those who want to keep it, and to nobody else
+            due = around.keep_checkpoints > 0 and lease.trial_id is not None
+        if due and checkpoints.try_save(run.state_dict(), log.say):
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)
         yield epoch, False
+
+
+def _resume(run: FoldRun, checkpoints: Checkpoints, log: Log) -> bool:
+    """Go on from the newest checkpoint that fits the run; False, and the run as it was, when there is none."""
+    for state in checkpoints.newest_first(log.say):
+        fresh = run.snapshot()
+        try:
+            run.load_state_dict(state)
+            return True
+        except Exception as error:  # of another version of the objective, of torch, of hpo
+            why = last_line(str(error)) or repr(error)
+            log.say(f"the checkpoint after epoch {checkpoints.newest} does not fit ({why}), using the one before it")
+            run.load_state_dict(fresh)
+    return False

@@ -19,7 +19,8 @@ from hpo.recorder import Recorder
 from hpo.store import Lease, LeaseLost, Watch
 from hpo.training import Interrupted
 from hpo.work import Log, Surroundings, advance
-from tests.toy import Launched, launch
+from tests.test_checkpoint import fill
+from tests.toy import STUDY, Launched, launch
 
 LR = {"optimizer.lr": 0.03}
 PATIENCE = Patience(0.0, lambda _: None)
@@ -189,6 +190,71 @@ def test_a_damaged_checkpoint_is_said_and_passed_over(launched: Launched, log: L
     text = log.path.read_text()
     assert f"checkpoint {path} is damaged, using the one before it" in text
     assert "resumed after epoch 1 (attempt 2)" in text
+
+
+@pytest.mark.parametrize("change", [{"optimizer": {"state": 1}}, {"schedule": None}, {"model": {}}])
+def test_a_checkpoint_that_does_not_fit_is_said_and_passed_over(
+    launched: Launched, log: Log, change: dict[str, Any]
+) -> None:
+    """Whole, but of another version of the objective: part of it is loaded before the mismatch is met."""
+    lease = launched.trial()
+    whole = work(launched, lease, log)
+    other = launched.around.run(lease, launched.spec.params({"optimizer.lr": 0.1}))
+    other.epoch(), other.epoch()
+    Checkpoints(folder(launched, lease), 2).save({**other.state_dict(), **change})
+    assert numbers(work(launched, replace(successor(lease), token=3), log)) == numbers(whole)
+    text = log.path.read_text()
+    assert text.count("the checkpoint after epoch 2 does not fit (") == 1
+    assert text.count("resumed after epoch 2") == 1
+
+
+def test_a_run_without_a_checkpoint_that_fits_starts_afresh(launched: Launched, log: Log) -> None:
+    lease = launched.trial()
+    run = launched.around.run(lease, launched.spec.params(LR))
+    run.epoch()
+    Checkpoints(folder(launched, lease), 1).save({**run.state_dict(), "optimizer": {"state": 1}})
+    found = work(launched, successor(lease), log)
+    fresh = launched.around.run(lease, launched.spec.params(LR))
+    assert numbers(found) == numbers([fresh.epoch() for _ in range(3)])
+    assert "started again from epoch 1: no checkpoint was found" in log.path.read_text()
+
+
+def test_a_full_disk_ends_no_training(small_disk: Path, tmp_path: Path, log: Log) -> None:
+    """The folder of runs is full from the first epoch on, and has room again before the last."""
+    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", small_disk, STUDY.replace("epochs: 3", "epochs: 5"))
+    lease = launched.trial()
+    run = launched.around.run(lease, launched.spec.params(LR))
+    full = fill(small_disk)
+    for epoch, _ in advance(run, lease, launched.around, log):
+        Log(small_disk / "unit.log").say("does not fit either")
+        if epoch.number < 3:
+            assert saved(launched, lease) == []
+        if epoch.number == 3:
+            full.unlink()
+    assert run.finished and len(run.epochs) == 5
+    assert saved(launched, lease) == ["1/4"]
+    text = log.path.read_text()
+    assert text.count("no checkpoint could be written (") == 1
+    assert text.count("checkpoints are written again, the newest after epoch 4") == 1
+    launched.store.close()
+
+
+def test_an_interruption_on_a_full_disk_gives_back_all_the_same(small_disk: Path, tmp_path: Path, log: Log) -> None:
+    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", small_disk)
+    lease = launched.trial()
+    fill(small_disk)
+    assert len(stopped(launched, lease, log, look=8)) == 1
+    assert "given back after epoch 1" in log.path.read_text()
+    launched.store.close()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, ["1/1", "1/2"]), (2, ["1/2", "1/3"])])
+def test_the_last_state_is_written_for_those_who_keep_it(
+    launched: Launched, log: Log, keep: int, kept: list[str]
+) -> None:
+    lease = launched.trial()
+    work(launched, lease, log, replace(launched.around, keep_checkpoints=keep))
+    assert saved(launched, lease) == kept
 
 
 def test_a_finished_run_trains_no_more(launched: Launched, log: Log) -> None:

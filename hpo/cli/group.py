@@ -37,7 +37,7 @@ COMMANDS = {
     "dashboard": "look",
     "stop": "manage",
     "delete": "manage",
-    "storage": "manage",
+    "storage": "storage",
     "evaluate": "models",
     "predict": "models",
 }

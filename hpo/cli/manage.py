@@ -1,4 +1,4 @@
-"""stop, delete, storage: the commands that change what is on record."""
+"""stop, delete: the commands that change what is on record."""
 
 from __future__ import annotations
 
@@ -63,22 +63,3 @@ def delete(study: str, yes: bool, place: Place) -> None:
     store.studies.delete(record.study_id)
     shutil.rmtree(place.files.study(record.folder), ignore_errors=True)
     click.echo(f"deleted {record.name}")
-
-
-@click.group()
-def storage() -> None:
-    """Make the tables of a database."""
-
-
-@storage.command("init")
-@placed
-def init(place: Place) -> None:
-    """Make the tables once; `hpo launch` does it when needed, containers run it before their workers.
-
-    \b
-    hpo storage init --storage postgresql://me@db/hpo
-    """
-    from hpo.store import redacted
-
-    place.store(create=True).close()
-    click.echo(f"tables are ready in {redacted(place.url)}")

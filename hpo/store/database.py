@@ -27,6 +27,7 @@ from hpo.files import make_folder
 from hpo.store import tables
 from hpo.store.errors import DATABASE_ERRORS, LeaseLost, StorageError
 from hpo.store.url import parse_url, redacted
+from hpo.store.versions import hpo_version, is_backup, other_optuna
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created in RDB" is not our voice
 
@@ -82,7 +83,6 @@ class Database(RDBStorage):
             engine.dispose()
         if parsed.get_backend_name() == "sqlite":
             _configure_sqlite(self.engine)
-        self._refuse_other_optuna()
 
     @staticmethod
     def _fill_storage_url_template(template: str) -> str:
@@ -194,16 +194,6 @@ class Database(RDBStorage):
         if row is None or row.token != lease[1] or row.state != "held":
             raise LeaseLost(f"lease {lease[0]} was taken over by another worker")
 
-    def _refuse_other_optuna(self) -> None:
-        try:
-            self._version_manager.check_table_schema_compatibility()
-        except RuntimeError:
-            self.engine.dispose()
-            raise StorageError(
-                f"{redacted(str(self.engine.url))} holds an Optuna schema of another version; back it up and run "
-                "`optuna storage upgrade`, or name another database with --storage"
-            ) from None
-
 
 def _joining(name: str) -> Callable[..., Any]:
     original = getattr(RDBStorage, name)
@@ -263,8 +253,9 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
 
 
 def _make_tables(engine: sa.Engine) -> None:
-    if _version(engine) is not None:
+    if hpo_version(engine) is not None:
         return
+    _refuse_other_optuna(engine)  # before anything is added to it
     if engine.name == "sqlite":
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # readers and one writer at a time; it lasts
@@ -275,23 +266,28 @@ def _make_tables(engine: sa.Engine) -> None:
         connection.execute(tables.schema.insert().values(version=tables.SCHEMA_VERSION))
 
 
-def _version(engine: sa.Engine) -> int | None:
-    """Of our tables; None where they are missing or not all made."""
-    if not sa.inspect(engine).has_table("hpo_schema"):
-        return None
-    with engine.connect() as connection:
-        return connection.execute(sa.select(tables.schema.c.version)).scalar_one_or_none()
-
-
 def _check_version(engine: sa.Engine) -> None:
     where = redacted(str(engine.url))
     if engine.name == "sqlite" and not Path(engine.url.database or "").is_file():
         raise StorageError(f"{where} does not exist: `hpo launch` makes it, or name the database with --storage")
-    version = _version(engine)
+    if engine.name == "sqlite" and is_backup(engine):
+        raise StorageError(
+            f"{where} is a backup and stays as it is: `hpo storage restore {engine.url.database} --storage URL` "
+            "makes a database of it"
+        )
+    version = hpo_version(engine)
     if version is None:
         raise StorageError(f"{where} has no hpo tables: run `hpo storage init`, or `hpo launch`, which does it")
     if version != tables.SCHEMA_VERSION:
+        way_out = "run `hpo storage upgrade`" if version < tables.SCHEMA_VERSION else "use the hpo version that made it"
         raise StorageError(
             f"{where} has hpo schema {version}, this is schema {tables.SCHEMA_VERSION}: "
-            "use the hpo version that made it, or another database with --storage"
+            f"{way_out}, or another database with --storage"
         )
+    _refuse_other_optuna(engine)
+
+
+def _refuse_other_optuna(engine: sa.Engine) -> None:
+    trouble = other_optuna(engine)
+    if trouble is not None:
+        raise StorageError(f"{redacted(str(engine.url))} holds {trouble}")

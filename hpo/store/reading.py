@@ -101,6 +101,22 @@ class Reading:
             number = connection.execute(query).scalar_one_or_none()
         return None if number is None else self.trials(study_id, [number], start=number, curves=False)[0]
 
+    def retired(self, study_id: int, direction: str, keep: int, among: Sequence[int]) -> list[int]:
+        """Those of the given leases that are done and not of one of the `keep` best COMPLETE trials."""
+        lease, trial = tables.leases, tables.optuna_trials
+        order = lease.c.value.desc() if direction == "maximize" else lease.c.value.asc()
+        best = (
+            sa.select(lease.c.lease_id)
+            .join(trial, trial.c.trial_id == lease.c.trial_id)
+            .where(lease.c.study_id == study_id, trial.c.state == TrialState.COMPLETE, lease.c.value.is_not(None))
+            .order_by(order, trial.c.number)
+            .limit(keep)
+        )
+        done = (lease.c.study_id == study_id, lease.c.state == "done", lease.c.lease_id.in_(among))
+        query = sa.select(lease.c.lease_id).where(*done, lease.c.lease_id.not_in(best)).order_by(lease.c.lease_id)
+        with self._db.reading() as connection:
+            return list(connection.execute(query).scalars())
+
     def jobs(self, study_id: int, *, curves: bool = True) -> list[JobRecord]:
         """Every job of the promotion; `curves=False` reads no epochs."""
         job, lease, final = tables.jobs, tables.leases, tables.finals
