@@ -63,9 +63,9 @@ def launch(
     hpo launch abr --data recordings/ --trials 40 --devices cuda:0,cuda:1
     hpo launch my_study.yaml --storage postgresql://me@db/hpo
     """
+    path = mistakes(find_study)(study)  # refused before Optuna is imported
     from hpo.study import NAME, NAME_RULE, read_name
 
-    path = mistakes(find_study)(study)
     name = new_name or read_name(path)
     if not NAME.fullmatch(name):
         raise Mistake(f"--new-name {name}: {NAME_RULE}")

@@ -6,7 +6,7 @@ import shutil
 
 import click
 
-from hpo.cli.group import Place, existing, placed
+from hpo.cli.group import Place, existing, placed, typed
 
 
 @click.command()
@@ -28,7 +28,11 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
     record = existing(store, study)
     store.studies.request_stop(record.study_id, "now" if now else "requested")
     workers = active(store.reading.workers(record.study_id))
-    click.echo(f"asked {len(workers)} workers of {record.name} to stop")
+    if not workers:
+        click.echo(f"no worker of {record.name} was heard of in the last two minutes; should one come back, it stops")
+        click.echo(f"`hpo launch {typed(record)}` goes on")
+        return
+    click.echo(f"asked {len(workers)} worker{'s' * (len(workers) > 1)} of {record.name} to stop")
     deadline = time.monotonic() + timeout
     while workers and not now and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -36,7 +40,7 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
     if workers and not now:
         click.echo(f"{len(workers)} have not said that they stopped: " + ", ".join(worker.name for worker in workers))
         raise SystemExit(1)
-    click.echo("`hpo launch` with the same study goes on")
+    click.echo(f"`hpo launch {typed(record)}` goes on")
 
 
 @click.command()
