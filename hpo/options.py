@@ -14,6 +14,7 @@ class Options:
     search: bool = True  #: whether to begin new trials
     promote: bool = True  #: whether to work on the promotion, too
     checkpoint_every: float = 10.0  #: seconds; 0 = every epoch
+    keep_checkpoints: int = 0  #: of this many best trials after their end
     database_patience: float = 30.0  #: minutes without the database after which the worker ends
     hung_minutes: float = 10.0  #: without a batch, after which a trial ends and its worker is replaced
     supervised: bool = False  #: standard input is a pipe whose end means that the supervisor is gone

@@ -72,7 +72,7 @@ def run_job(lease: Lease, around: Surroundings) -> None:
             raise
         except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
             return _fail(lease, around, log, traceback.format_exc())
-    around.files.remove_checkpoints(around.record.folder, lease.lease_id)
+    around.patience.until(around.retire_checkpoints)
 
 
 def _fold(lease: Lease, around: Surroundings, log: Log) -> None:

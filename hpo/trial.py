@@ -160,4 +160,4 @@ class _Ending:
         finish = partial(self._around.store.results.finish_trial, lease, tell, value=recorded, end=end)
         self._around.patience.until(partial(finish, text=text if end else None))
         self._log.say(text if end is None or end == "pruned" else f"{end}: {text}")
-        self._around.files.remove_checkpoints(self._around.record.folder, lease.lease_id)
+        self._around.patience.until(self._around.retire_checkpoints)

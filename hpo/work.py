@@ -14,6 +14,7 @@ from hpo.files import RunFiles
 from hpo.objective import Epoch, Objective, Params, Split
 from hpo.patience import Patience
 from hpo.records import StudyRecord
+from hpo.retention import retire_checkpoints
 from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
@@ -36,6 +37,10 @@ class Surroundings:
     keep_checkpoints: int = 0  #: of this many best trials after their end
     patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
+
+    def retire_checkpoints(self) -> None:
+        """Remove the checkpoints of everything that is done, except those of the best trials that are to be kept."""
+        retire_checkpoints(self.store, self.files, self.record, self.keep_checkpoints)
 
     def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
         """A fresh run of the lease's fold; jobs train with other seeds than the search did."""

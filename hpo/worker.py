@@ -96,6 +96,7 @@ class Worker:
             feed=Feed(arrays, torch.device(options.device)),
             split=Split.from_json(record.split),
             checkpoint_every=options.checkpoint_every,
+            keep_checkpoints=options.keep_checkpoints,
             patience=self._patience,
             stop=self._heart.should_stop,
         )

@@ -37,14 +37,14 @@ def record_of(store: Store, files: RunFiles, direction: str) -> StudyRecord:
     for lease, value in zip(leases, VALUES, strict=False):
         with store.leases.under(lease):
             lr = 1e-3 * lease.lease_id
-            store.leases.choose(lease, parts.params(lr), parts.suggested(lease, lr))
+            store.results.choose(lease, parts.params(lr), parts.suggested(lease, lr))
             state = None if value is not None else TrialState.PRUNED
-            store.leases.finish_trial(lease, parts.tells(store, lease, value, state), value=value)
+            store.results.finish_trial(lease, parts.tells(store, lease, value, state), value=value)
     store.leases.give_back(leases[5])
     store.promotions.plan(record.study_id, 1, None, True, [(1, 0, 0)])
     job = store.leases.new_job(record.study_id, "w")
     assert job is not None
-    store.leases.finish_job(job, 1, {"f1": 0.5})
+    store.results.finish_job(job, 1, {"f1": 0.5})
     for lease in [*leases, job]:
         write_whole(files.checkpoints(record.folder, lease.lease_id) / "1" / "epoch-1", b"x" * 100)
     return record
@@ -75,7 +75,7 @@ def test_a_trial_that_is_no_longer_among_the_best_loses_its_own(store: Store, fi
     retire_checkpoints(store, files, record, 1)
     better = parts.trial(store, record.study_id)
     with store.leases.under(better):
-        store.leases.finish_trial(better, parts.tells(store, better, 0.95), value=0.95)
+        store.results.finish_trial(better, parts.tells(store, better, 0.95), value=0.95)
     write_whole(files.checkpoints(record.folder, better.lease_id) / "1" / "epoch-1", b"x")
     retire_checkpoints(store, files, record, 1)
     assert files.checkpointed(record.folder) == [5, 6, better.lease_id]

@@ -47,6 +47,7 @@ def launch(
     new_name: str | None,
     promote: bool,
     checkpoint_every: float,
+    keep_checkpoints: int,
     database_patience: float,
     hung_minutes: float,
     report: bool,
@@ -70,7 +71,8 @@ def launch(
     if not NAME.fullmatch(name):
         raise Mistake(f"--new-name {name}: {NAME_RULE}")
     options = ["--promote" if promote else "--no-promote", "--checkpoint-every", str(checkpoint_every)]
-    options += ["--database-patience", str(database_patience), "--hung-minutes", str(hung_minutes)]
+    options += ["--keep-checkpoints", str(keep_checkpoints), "--database-patience", str(database_patience)]
+    options += ["--hung-minutes", str(hung_minutes)]
     prepare = ["prepare", str(path), "--name", name]
     prepare += ["--data", str(data)] if data else []
     prepare += ["--trials", str(trials)] if trials else []

@@ -44,13 +44,13 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
         else:
             if watch and console.is_terminal:
                 console.clear()
-            _show(console, store, record)
+            _show(console, place, store, record)
         if not watch:
             return
         time.sleep(2)
 
 
-def _show(console: Any, store: Any, record: Any) -> None:
+def _show(console: Any, place: Place, store: Any, record: Any) -> None:
     from rich.markup import escape
 
     from hpo.cli.standing import standing
@@ -59,6 +59,8 @@ def _show(console: Any, store: Any, record: Any) -> None:
 
     for line in (f"study      {record.name}, objective {record.objective}", *standing(store, record)):
         console.print(escape(line), highlight=False, soft_wrap=True)
+    if used := place.files.checkpoint_bytes(record.folder):
+        console.print(f"disk       {used / 2**20:.3g} MiB of checkpoints", highlight=False)
     workers = active(store.reading.workers(record.study_id))
     if workers:
         console.print(workers_table(workers, record.metric, console.width))

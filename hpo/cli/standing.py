@@ -28,7 +28,9 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     yield "", f"{now['compute_hours']:.3g}{limit} training hours"
     if now["exhausted"]:
         yield "", "space exhausted: every point has been evaluated"
-    if now["stop"]:
+    if now["stop"] == "broken":
+        yield "", "stopped: the same error ended one trial after the other; the latest is in `hpo logs`"
+    elif now["stop"]:
         yield "", f"a stop was requested; `hpo launch {typed(record)}` goes on"
     if best:
         yield "best", f"trial {best['trial']}: {metric.name} {best['value']:.4g} on the search fold"

@@ -30,6 +30,13 @@ def lasting(function: Any) -> Any:
             help="Seconds; 0 = every epoch.",
         ),
         click.option(
+            "--keep-checkpoints",
+            type=click.IntRange(0),
+            default=Options.keep_checkpoints,
+            show_default=True,
+            help="Of this many best trials after their end; all others are removed.",
+        ),
+        click.option(
             "--database-patience",
             type=click.FloatRange(0),
             default=Options.database_patience,
