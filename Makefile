@@ -20,7 +20,7 @@ demo: setup ## search handwritten digits with two workers: about a minute
 	@echo "to look at it in a browser: $(BIN)/hpo dashboard"
 
 test: setup ## run all tests; one file: make test ARGS=tests/test_study.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: setup ## lint, format, types
 	$(BIN)/ruff check $(CODE)

@@ -29,9 +29,10 @@ from hpo.files import RunFiles
 from hpo.launching import create_or_resume
 from hpo.options import Options
 from hpo.resolve import resolve
-from hpo.search import Search
+from hpo.search import Pruning, Search
 from hpo.store import Store
 from hpo.store.leases import Leases
+from hpo.store.results import Results
 from hpo.study import Study
 from hpo.training import FoldRun
 from hpo.work import Surroundings
@@ -39,15 +40,15 @@ from hpo.worker import Worker
 
 #: What is timed inside the gap, in the order in which it happens; "of which" is a part of the line above.
 PHASES = {
-    "record the last epoch": (Leases, "record"),
-    "of which the pruner": (Search, "should_prune"),
-    "finish: close the lease": (Leases, "finish_trial"),
+    "record the last epoch": (Results, "record"),
+    "of which the pruner": (Pruning, "__call__"),
+    "finish: close the lease": (Results, "finish_trial"),
     "of which tell": (Search, "tell"),
     "look for returned work": (Leases, "take_over"),
     "new trial with its lease": (Leases, "new_trial"),
     "choose: read all trials": (Search, "choose"),
     "of which the sampler": (Study, "suggest"),
-    "of which writing": (Leases, "choose"),
+    "of which writing": (Results, "choose"),
     "build the net": (Surroundings, "run"),
 }
 

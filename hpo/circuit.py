@@ -19,8 +19,7 @@ def broken_objective(ends: Sequence[tuple[str | None, str | None]]) -> str | Non
         ends: class and text of the trials that ended last, at most `IN_A_ROW`; fewer are all there are.
     """
     errors = {(kind, last_line(text)) for kind, text in ends}
-    enough = len(ends) in (FIRST, IN_A_ROW)
-    if not enough or len(errors) > 1 or ends[0][0] not in BROKEN:
+    if len(ends) < FIRST or len(errors) > 1 or ends[0][0] not in BROKEN:
         return None
     kind, text = errors.pop()
     return f"{kind}: {text}"

@@ -5,6 +5,7 @@ statistics.safetensors   what was computed from the training rows
 config.yaml              objective, every parameter, epochs, data fingerprint, versions
 metrics.json             per fold, mean and spread, baseline, held-out test
 README.md                model card
+objective.py             the user's own objective, if it is one
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from hpo.training import FoldRun
 if TYPE_CHECKING:
     from hpo.store import Lease
     from hpo.work import Surroundings
+
+
+#: The user's own objective as it was when the model was trained: kept, and run only when the user names it.
+OWN_CODE = "objective.py"
 
 
 class ModelError(Exception):
@@ -117,7 +122,11 @@ def load_model(
         found = resolve(_trusted(config, objective, folder), config["objective_hash"])
         model = FinalModel(found, config, _read_tensors(folder / "statistics.safetensors"))
     except LookupError as error:
-        raise ModelError(f"{folder}: {error}") from None
+        kept = folder / OWN_CODE
+        hint = (
+            f"; as it was: --objective {kept}:{str(config['objective']).rpartition(':')[2]}" if kept.is_file() else ""
+        )
+        raise ModelError(f"{folder}: {error}{hint}") from None
     if device != "cpu" and not torch.cuda.is_available():
         raise ModelError(f"--device {device}: PyTorch finds no GPU here; leave it out")
     file = folder / "weights.safetensors" if weights is None else Path(weights)
@@ -191,6 +200,9 @@ def save_model(
     metrics = _metrics(final, test_scores) | {"test_uses": 1 + len(earlier)}
     (beside / "metrics.json").write_text(json.dumps(metrics, indent=2))
     (beside / "README.md").write_text(_card(config, metrics))
+    own = Path(around.record.objective.rpartition(":")[0])
+    if own.suffix == ".py":
+        shutil.copyfile(own, beside / OWN_CODE)
     for file in beside.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())

@@ -69,16 +69,24 @@ class Heart:
         return self.stop.is_set() or self.lost.is_set()
 
     def rest(self, seconds: float) -> None:
-        """Wait for work, or until asked to stop."""
+        """Wait for work or for the database, or until asked to stop; a worker that waits does not hang."""
+        self._progress = time.monotonic()
         self.stop.wait(seconds)
+        self._progress = time.monotonic()
 
     def _run(self) -> None:
+        last = time.monotonic()
         while not self._end.wait(self._interval):
+            # A process that was paused has not hung, and neither has one that waited for the database.
+            if time.monotonic() - last > 3 * self._interval:
+                self._progress = time.monotonic()
             try:
                 self._beat()
             except DATABASE_ERRORS:
                 # Nobody could beat while the database was away: judge no one by that time.
                 self.watch.forget()
+                self._progress = time.monotonic()
+            last = time.monotonic()
 
     def _beat(self) -> None:
         with self._guard:

@@ -63,6 +63,7 @@ def create_or_resume(
     record = store.studies.get(spec.name)
     if trials is None and spec.budget.trials < record.trials:
         # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.
+        say(f"budget.trials: {record.trials} as launched before, not the file's {spec.budget.trials}; it can only grow")
         spec = replace(spec, budget=replace(spec.budget, trials=record.trials))
     return _resume(spec, store, record, arrays, objective_hash, say)
 
@@ -106,10 +107,15 @@ def _resume(
     say: Callable[[str], None],
 ) -> StudyRecord:
     old = as_launched(record)
+    if spec.budget.trials < record.trials:
+        raise Refused(
+            f"--trials {spec.budget.trials}: study '{spec.name}' was launched with {record.trials} trials, and a "
+            "budget can only grow; `hpo stop` ends the search sooner"
+        )
     allowed, refused = differences(old, spec)
     if arrays.fingerprint != record.fingerprint and not refused:
         refused.append("data: the content of the files has changed since the study was launched")
-    if objective_hash != record.objective_hash:
+    if objective_hash != record.objective_hash and _has_values(store, record):
         refused.append(f"objective: {spec.objective} has changed since the study was launched")
     if refused:
         listed = "\n".join(f"  {line}" for line in refused)
@@ -117,21 +123,28 @@ def _resume(
             f"study '{spec.name}' exists and was launched with something else:\n{listed}\n"
             f"Trials of both could not be compared. Launch the file as it is now with --new-name NAME, or restore it."
         )
+    if objective_hash != record.objective_hash:
+        allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")
     for line in allowed:
         say(f"changed: {line}")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
-    if store.reading.tickets(record.study_id) < spec.budget.trials:
-        store.promotions.reset(record.study_id)  # the search goes on, and may find another best trial
     store.studies.change(
         record.study_id,
         _points(spec, new),
         text=spec.text,
         text_hash=spec.text_hash,
+        objective_hash=objective_hash,
         trials=spec.budget.trials,
         hours=spec.budget.hours,
         stop=None,
     )
     return store.studies.get(spec.name)
+
+
+def _has_values(store: Store, record: StudyRecord) -> bool:
+    """Whether anything was trained that a trial of changed code could not be compared with."""
+    states = store.reading.states(record.study_id)
+    return bool(states["COMPLETE"] + states["PRUNED"] + states["RUNNING"])
 
 
 def _points(spec: Study, names: Iterable[str]) -> dict[str, dict[str, object]]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Exit codes of a worker: of one that was asked to stop and gave its work back, of one that cannot work whatever is
+#: tried again (its log says why), of one whose database has gone, and of one that hung.
+STOPPED, MISTAKE, GONE, HUNG = 143, 2, 75, 70
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -14,7 +18,6 @@ class Options:
     search: bool = True  #: whether to begin new trials
     promote: bool = True  #: whether to work on the promotion, too
     checkpoint_every: float = 10.0  #: seconds; 0 = every epoch
-    keep_checkpoints: int = 0  #: of this many best trials after their end
     database_patience: float = 30.0  #: minutes without the database after which the worker ends
     hung_minutes: float = 10.0  #: without a batch, after which a trial ends and its worker is replaced
     supervised: bool = False  #: standard input is a pipe whose end means that the supervisor is gone

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from hpo.store import DATABASE_ERRORS
-from hpo.wording import last_line
+from hpo.store import DATABASE_ERRORS, cause
 
 Result = TypeVar("Result")
 
@@ -64,9 +63,9 @@ class Patience:
         now = self._clock()
         if self._since is None:
             self._since = now
-            self._say(f"the database does not answer as it should: {last_line(str(error))}; trying again")
+            self._say(f"the database does not answer as it should: {cause(error)}; trying again")
         elif now - self._since >= self._seconds:
-            raise DatabaseGone(f"the database has been away for {now - self._since:.0f} s: {last_line(str(error))}")
+            raise DatabaseGone(f"the database has been away for {now - self._since:.0f} s: {cause(error)}")
         self._next = now + self._delay * random.uniform(0.75, 1.25)
         self._delay = min(2 * self._delay, LAST_DELAY)
 

@@ -10,6 +10,7 @@ from statistics import median_low
 
 from hpo.final_model import save_model
 from hpo.objective import Epoch
+from hpo.patience import DatabaseGone
 from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
 from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost, Store
@@ -28,11 +29,12 @@ def plan(store: Store, record: StudyRecord, spec: Study) -> None:
     refitted on all data.
     """
     study_id = record.study_id
+    best = store.reading.best_trial(study_id, record.direction)
+    if best is None:
+        return
     planned = store.promotions.planned(study_id)
-    if planned is None:
-        best = store.reading.best_trial(study_id, record.direction)
-        if best is None:
-            return
+    if planned is None or planned[0] != best.number:
+        store.promotions.reset(study_id, unless=best.number)  # of an earlier, smaller budget
         trials = store.reading.trials(study_id, curves=False) if spec.promotion.baseline else []
         baselines = [t.number for t in trials if t.configuration == spec.baseline and t.params]
         planned = (best.number, baselines[0] if baselines else None)
@@ -46,6 +48,8 @@ def plan(store: Store, record: StudyRecord, spec: Study) -> None:
         jobs.append((candidate, REFIT, 0))
     if not found.keys() >= set(jobs):
         store.promotions.plan(study_id, candidate, baseline, spec.promotion.refit, jobs)
+        if (candidate, REFIT, 0) not in jobs:
+            plan(store, record, spec)  # all folds may be done already, for an earlier budget: then the refit is next
 
 
 def run_job(lease: Lease, around: Surroundings) -> None:
@@ -59,20 +63,23 @@ def run_job(lease: Lease, around: Surroundings) -> None:
     log = Log(around.files.job_log(around.record.folder, lease.job_id))
     with around.store.leases.under(lease):
         if lease.losses >= MOST_LOSSES:
-            return _fail(lease, around, log, f"lost its worker {lease.losses} times in a row without a new epoch")
-        try:
-            if lease.fold == REFIT:
-                _refit(lease, around, log)
-            else:
-                _fold(lease, around, log)
-        except Interrupted:
-            around.store.leases.give_back(lease)
-            raise
-        except (LeaseLost, *DATABASE_ERRORS):
-            raise
-        except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
-            return _fail(lease, around, log, traceback.format_exc())
+            _fail(lease, around, log, f"lost its worker {lease.losses} times in a row without a new epoch")
+        else:
+            _attempt(lease, around, log)
     around.patience.until(around.retire_checkpoints)
+
+
+def _attempt(lease: Lease, around: Surroundings, log: Log) -> None:
+    try:
+        (_refit if lease.fold == REFIT else _fold)(lease, around, log)
+    except Interrupted:
+        if not around.patience.away:  # else it is taken over after the grace period, from the same checkpoint
+            around.store.leases.give_back(lease)
+        raise
+    except (LeaseLost, DatabaseGone, *DATABASE_ERRORS):
+        raise
+    except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
+        _fail(lease, around, log, traceback.format_exc())
 
 
 def _fold(lease: Lease, around: Surroundings, log: Log) -> None:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
 from types import TracebackType
+from typing import Protocol
 
 from hpo.objective import Epoch
-from hpo.patience import Patience
-from hpo.store import DATABASE_ERRORS, Lease, Store
+from hpo.patience import DatabaseGone, Patience
+from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store
+from hpo.training import Interrupted
 
 #: Seconds for which epochs are collected when no pruner waits for them.
 EVERY = 1.0
+
+
+#: What ends a training without ending its trial: somebody goes on with it from the checkpoint.
+_LEAVING = (Interrupted, LeaseLost, DatabaseGone, *DATABASE_ERRORS)
+
+
+class Pruner(Protocol):
+    """Decides on a report; `forget` when the report and the decision may not be on record."""
+
+    def __call__(self, step: int, value: float, /) -> bool: ...
+
+    def forget(self) -> None: ...
 
 
 class Recorder:
@@ -19,20 +33,18 @@ class Recorder:
 
     A pruner decides on every report, so each is written at once. Without one, the epochs of a second are written in
     one transaction: a transaction each costs an epoch of 50 ms some 4 %. While the database does not answer, training
-    goes on and the epochs wait; the pruner is asked again with the next one that is written. Leaving the `with` block
-    writes what is left, also when training was interrupted.
+    goes on between two attempts and the epochs wait; the pruner is asked again with the next one that is written.
+    Leaving the `with` block writes what is left, also when training was interrupted.
 
     Args:
         store: of this process.
         lease: under which everything is written.
-        prune: the pruner's decision, asked inside the transaction of the report; None for no pruner.
+        pruner: asked inside the transaction of the report; None for no pruner.
         patience: with the database.
     """
 
-    def __init__(
-        self, store: Store, lease: Lease, prune: Callable[[int, float], bool] | None, patience: Patience
-    ) -> None:
-        self._store, self._lease, self._prune, self._patience = store, lease, prune, patience
+    def __init__(self, store: Store, lease: Lease, pruner: Pruner | None, patience: Patience) -> None:
+        self._store, self._lease, self._pruner, self._patience = store, lease, pruner, patience
         self._waiting: list[tuple[Epoch, tuple[int, float] | None]] = []
         self._written = time.monotonic()
 
@@ -42,14 +54,12 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._patience.until(self._write)
+        if not isinstance(error, _LEAVING):
+            self._patience.until(self._write)  # the trial ends here, and with it its checkpoint
             return
-        try:
-            if self._patience.due:
+        with contextlib.suppress(LeaseLost, *DATABASE_ERRORS):  # the checkpoint holds the epochs
+            if not self._patience.away:
                 self._write()
-        except Exception:
-            pass  # what ended the training counts; its checkpoint holds the epochs
 
     def record(self, epoch: Epoch, report: tuple[int, float] | None, *, restored: bool = False) -> bool:
         """Take an epoch and its report; True when the pruner stops the trial, which restored epochs have survived.
@@ -59,7 +69,7 @@ class Recorder:
             DatabaseGone: the database has been away for too long.
         """
         self._waiting.append((epoch, report))
-        asked = None if restored else self._prune
+        asked = None if restored else self._pruner
         if asked is None and time.monotonic() - self._written < EVERY:
             return False
         if not self._patience.due:
@@ -67,19 +77,21 @@ class Recorder:
         try:
             decision = self._write(asked)
         except DATABASE_ERRORS as error:
+            if self._pruner is not None:
+                self._pruner.forget()
             self._patience.failed(error)
             return False
         self._patience.answered()
         return decision
 
-    def _write(self, prune: Callable[[int, float], bool] | None = None) -> bool:
+    def _write(self, pruner: Pruner | None = None) -> bool:
         """Write what waits in one transaction, and ask the pruner about the last report."""
         decision = False
         if self._waiting:
             newest = self._waiting[-1][0]
             with self._store.leases.under(self._lease), self._store.database.transaction():
                 for epoch, report in self._waiting:
-                    asked = prune if epoch is newest else None
+                    asked = pruner if epoch is newest else None
                     decision = self._store.results.record(self._lease, [epoch], report, asked or _keep)
         self._waiting, self._written = [], time.monotonic()
         return decision

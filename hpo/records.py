@@ -11,7 +11,7 @@ from hpo.objective import Epoch
 
 #: Why a trial that did not complete ended (issue of every record: class and text).
 End = Literal[
-    "pruned", "nan", "out_of_memory", "timeout", "hung", "data_error", "code_error", "worker_lost", "exhausted"
+    "pruned", "nan", "out_of_memory", "timeout", "hung", "data_error", "code_error", "worker_lost", "told", "exhausted"
 ]
 
 

@@ -35,7 +35,6 @@ class Search:
         )
         self._space = optuna.search_space.IntersectionSearchSpace(include_pruned=True)
         self.prunes = not isinstance(self.optuna.pruner, optuna.pruners.NopPruner)
-        self._reported: tuple[tuple[int, int], FrozenTrial] | None = None
 
     def choose(self, lease: Lease) -> Params:
         """Parameters the study has not had, written to the trial.
@@ -67,13 +66,9 @@ class Search:
         """Whether a finite space has more points left than there are trials that have yet to choose theirs."""
         return self._spec.points() is None or len(list(itertools.islice(self._unused(), unchosen + 1))) > unchosen
 
-    def should_prune(self, lease: Lease, step: int, value: float) -> bool:
-        """The pruner's decision on this report, which is in the database, and on all before it."""
-        trial = self._trial(lease)
-        trial.intermediate_values[step] = value
-        decision = self.optuna.pruner.prune(self.optuna, trial)
-        trial.system_attrs = self._store.database.get_trial_system_attrs(trial._trial_id)  # ASHA keeps its rungs there
-        return decision
+    def pruning(self, lease: Lease) -> Pruning:
+        """The pruner's decisions on the trial of this lease."""
+        return Pruning(self.optuna, self._store, lease)
 
     def tell(self, lease: Lease, state: TrialState, value: float | None, broken: str | None = None) -> None:
         """End the trial for Optuna; `broken` names a constraint that its configuration violated.
@@ -87,13 +82,6 @@ class Search:
         told = value if state == TrialState.COMPLETE else None
         # Finished already: told by another tool with access to the database; our own rows keep what we measured.
         self.optuna.tell(lease.number, told, state, skip_if_finished=True)
-
-    def _trial(self, lease: Lease) -> FrozenTrial:
-        """The running trial, read once: nobody but the holder of its lease reports to it."""
-        holder = (lease.lease_id, lease.token)
-        if self._reported is None or self._reported[0] != holder:
-            self._reported = holder, self._storage.get_trial(lease.trial_id or 0)
-        return self._reported[1]
 
     def _draw(self, lease: Lease, draw: int) -> Params | None:
         # The sampler's seed is a function of the trial and the draw: no two workers ever share one.
@@ -122,6 +110,30 @@ class Search:
             point = dict(zip(names, combination, strict=True))
             if self._spec.params(point).key() not in used:
                 yield point
+
+
+class Pruning:
+    """The pruner of a study, asked about one running trial.
+
+    The trial is read once and kept: nobody but the holder of its lease reports to it.
+    """
+
+    def __init__(self, study: optuna.Study, store: Store, lease: Lease) -> None:
+        self._study, self._database, self._trial_id = study, store.database, lease.trial_id or 0
+        self._trial: FrozenTrial | None = None
+
+    def __call__(self, step: int, value: float) -> bool:
+        """The decision on this report, which is in the database, and on all before it."""
+        if self._trial is None:
+            self._trial = self._database.get_trial(self._trial_id)
+        self._trial.intermediate_values[step] = value
+        decision = self._study.pruner.prune(self._study, self._trial)
+        self._trial.system_attrs = self._database.get_trial_system_attrs(self._trial_id)  # ASHA keeps its rungs there
+        return decision
+
+    def forget(self) -> None:
+        """Read the trial again: what was reported or decided last may not be on record."""
+        self._trial = None
 
 
 def _values(distribution: Any) -> list[Any]:

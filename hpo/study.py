@@ -135,6 +135,7 @@ class Study:
     folds: Folds
     targets: tuple[Target, ...]
     promotion: Promotion
+    keep_checkpoints: int  #: of this many best trials after their end
     text: str  #: the file, word for word
     source: str  #: absolute path of the file
 
@@ -264,9 +265,9 @@ def differences(old: Study, new: Study) -> tuple[list[str], list[str]]:
     """What distinguishes a changed file from the study it would be launched against.
 
     Allowed are a larger budget of trials, hours or minutes per trial, further configurations (which do not become the
-    baseline) and changed targets. Anything else would mix trials that cannot be compared; the way out is a study of
-    its own (`hpo launch --new-name`). More epochs are refused too: the cosine schedule spans the budget's epochs, so a
-    trial of 24 is not the continuation of a trial of 12.
+    baseline), changed targets and the number of checkpoints to keep. Anything else would mix trials that cannot be
+    compared; the way out is a study of its own (`hpo launch --new-name`). More epochs are refused too: the cosine
+    schedule spans the budget's epochs, so a trial of 24 is not the continuation of a trial of 12.
 
     Returns:
         Allowed and refused changes as lines, `budget.trials: 20 -> 40`.
@@ -292,7 +293,7 @@ def _may_change(key: str, was: Any, now: Any) -> bool:
         return now is None or (was is not None and now > was)
     if key.startswith("configurations."):
         return was is _ABSENT
-    return key == "targets"
+    return key in ("targets", "checkpoints.keep")
 
 
 def _fact(value: Any) -> str:
@@ -314,4 +315,5 @@ def _facts(study: Study) -> dict[str, Any]:
     facts["baseline"] = study.baseline
     facts |= {f"configurations.{name}": dict(sorted(c.items())) for name, c in study.configurations.items()}
     facts["targets"] = sorted(str(target) for target in study.targets)
+    facts["checkpoints.keep"] = study.keep_checkpoints
     return facts | {f"promotion.{key}": value for key, value in vars(study.promotion).items()}

@@ -16,7 +16,7 @@ from hpo.study_parameters import Parameters, measure
 
 KEYS = (
     *("study", "objective", "data", "metric", "seed", "folds", "budget", "sampler", "pruner"),
-    *("fixed", "space", "configurations", "targets", "promotion"),
+    *("fixed", "space", "configurations", "targets", "promotion", "checkpoints"),
 )
 
 #: Options of each sampler with their defaults, which are written out here so that they are on record.
@@ -110,6 +110,7 @@ class Reader:
             folds=self._folds(),
             targets=self._targets(budget),
             promotion=self._promotion(),
+            keep_checkpoints=self.root.section("checkpoints", ("keep",)).integer("keep", 0, 0),
             text=self.text,
             source=self.source,
         )

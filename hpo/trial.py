@@ -8,9 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from hpo.objective import DataError, Epoch
+from hpo.patience import DatabaseGone
 from hpo.recorder import Recorder
 from hpo.schedule import best_epoch
 from hpo.search import Search, SpaceExhausted
@@ -64,7 +66,8 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         else:
             ending.complete(run)
     except Interrupted:
-        around.store.leases.give_back(lease)
+        if not around.patience.away:  # else it is taken over after the grace period, from the same checkpoint
+            around.store.leases.give_back(lease)
         raise
     except NonFiniteLoss as error:
         ending.broken("nan", str(error))
@@ -75,8 +78,10 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         ending.failed("exhausted", "every point of the search space has been evaluated")
     except DataError as error:
         ending.failed("data_error", str(error))
-    except (LeaseLost, *DATABASE_ERRORS):
+    except (LeaseLost, DatabaseGone, *DATABASE_ERRORS):
         raise
+    except UpdateFinishedTrialError as error:
+        ending.failed("told", str(error))
     except (Exception, SystemExit) as error:  # whatever the objective's code raises ends its trial, not the worker
         if _out_of_memory(error):
             ending.broken("out_of_memory", last_line(str(error)))
@@ -107,8 +112,8 @@ class _Limit:
 
 def _train(run: FoldRun, limit: _Limit, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
     """Train to the end; True when the pruner stopped it."""
-    prune = partial(search.should_prune, lease) if search.prunes else None
-    with Recorder(around.store, lease, prune, around.patience) as recorder:
+    pruner = search.pruning(lease) if search.prunes else None
+    with Recorder(around.store, lease, pruner, around.patience) as recorder:
         for epoch, restored in advance(run, lease, around, log):
             limit.before += epoch.seconds if restored else 0.0
             value = epoch.get(run.metric.name)

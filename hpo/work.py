@@ -34,13 +34,12 @@ class Surroundings:
     feed: Feed
     split: Split
     checkpoint_every: float  #: seconds; 0 = every epoch
-    keep_checkpoints: int = 0  #: of this many best trials after their end
     patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
 
     def retire_checkpoints(self) -> None:
         """Remove the checkpoints of everything that is done, except those of the best trials that are to be kept."""
-        retire_checkpoints(self.store, self.files, self.record, self.keep_checkpoints)
+        retire_checkpoints(self.store, self.files, self.record, self.spec.keep_checkpoints)
 
     def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
         """A fresh run of the lease's fold; jobs train with other seeds than the search did."""
@@ -120,7 +119,7 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
         # While the database is away, its epochs are nowhere else.
         due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
         if run.finished:  # then it is of use to those who want to keep it, and to nobody else
-            due = around.keep_checkpoints > 0 and lease.trial_id is not None
+            due = around.spec.keep_checkpoints > 0 and lease.trial_id is not None
         if due and checkpoints.try_save(run.state_dict(), log.say):
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import select
@@ -19,35 +20,23 @@ from hpo.circuit import IN_A_ROW, broken_objective
 from hpo.files import RunFiles
 from hpo.heart import Heart
 from hpo.objective import DataError, Objective, Split
-from hpo.options import Options
+from hpo.options import GONE, HUNG, STOPPED, Options
 from hpo.patience import DatabaseGone, Patience
 from hpo.promotion import plan, run_job
 from hpo.records import StudyRecord
 from hpo.search import Search
-from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store
+from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store, grace_period
 from hpo.stored import as_launched
 from hpo.training import Interrupted
 from hpo.trial import end_hung, run_trial
 from hpo.work import Surroundings
 
-#: Exit codes: of a worker that was asked to stop and gave its work back, of one whose study was stopped by a broken
-#: objective, of one whose database has gone, and of one that hung.
-STOPPED, BROKEN, GONE, HUNG = 143, 1, 75, 70
-
-
-def default_grace() -> float:
-    """Seconds after which a silent lease is taken over: 30, or HPO_LEASE_SECONDS (at least 2)."""
-    text = os.environ.get("HPO_LEASE_SECONDS", "30")
-    try:
-        return max(2.0, float(text))
-    except ValueError:
-        raise DataError(f"HPO_LEASE_SECONDS={text}: give seconds, at least 2") from None
-
 
 def require_device(device: str) -> None:
     """Raise DataError when there is no such GPU on this machine."""
     if device != "cpu" and torch.device(device).index not in range(torch.cuda.device_count()):
-        raise DataError(f"--device {device}: PyTorch finds {torch.cuda.device_count()} GPUs here")
+        found = torch.cuda.device_count()
+        raise DataError(f"{device}: PyTorch finds {found} GPUs here; leave the device out, or say cpu")
 
 
 class Worker:
@@ -75,13 +64,13 @@ class Worker:
         torch.set_num_threads(options.threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
         self._store, self._record, self._options = store, record, options
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._say = lambda text: say(f"{self.name}: {text}")
+        self._tell = say
         objective = resolve(record.objective, record.objective_hash)
         self._spec = as_launched(record)
         self._search = Search(store, record, self._spec)
         store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), options.device)
         hung = 60 * options.hung_minutes
-        self._heart = Heart(store, record.study_id, self.name, default_grace(), self._alone, self._on_hang, hung)
+        self._heart = Heart(store, record.study_id, self.name, grace_period(), self._alone, self._on_hang, hung)
         stopped = self._heart.stop.is_set
         self._patience = Patience(60 * options.database_patience, self._say, self._heart.rest, stopped)
         source = Path(record.data) if record.data else None
@@ -96,7 +85,6 @@ class Worker:
             feed=Feed(arrays, torch.device(options.device)),
             split=Split.from_json(record.split),
             checkpoint_every=options.checkpoint_every,
-            keep_checkpoints=options.keep_checkpoints,
             patience=self._patience,
             stop=self._heart.should_stop,
         )
@@ -104,32 +92,33 @@ class Worker:
     def run(self) -> int:
         """Work; returns the exit code.
 
-        0 when nothing is left to do or the study was stopped, STOPPED for a signal, BROKEN when the study was stopped
-        because the objective fails, GONE when the database has been away for too long.
+        0 when nothing is left to do or the study was stopped, STOPPED for a signal, GONE when the database has been
+        away for too long.
         """
         signals = _on_signals(self._heart)
         with self._heart:
             try:
                 self._work_on()
-                self._store.workers.gone(self.name, "stopped")
+                if not self._patience.away:
+                    self._store.workers.gone(self.name, "stopped")
             except DatabaseGone as error:
                 self._say(f"{error}; what was trained is in the checkpoint, another launch goes on from there")
                 return GONE
             except DATABASE_ERRORS:
                 pass  # asked to stop while the database is away
-        if signals:
-            return STOPPED
-        return BROKEN if self._stop_requested() == "broken" else 0
+        return STOPPED if signals else 0
 
     def _work_on(self) -> None:
         patience = min(self._heart.watch.grace / 10, 0.5)
         while not self._heart.stop.is_set():
             if self._patience.until(self._stop_requested):
                 return
+            # Asked first: the last trial may end elsewhere in between, and the promotion is still to be planned.
+            nothing_left = self._patience.until(self._nothing_left)
             lease = self._patience.until(self._next)
             if lease is not None:
                 self._work(lease)
-            elif self._patience.until(self._nothing_left):
+            elif nothing_left:
                 return
             else:
                 self._heart.rest(patience)
@@ -141,6 +130,10 @@ class Worker:
         except DATABASE_ERRORS:
             self._heart.watch.forget()  # nobody could beat while it was away
             raise
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the work
+            self._tell(f"{self.name}: {text}")
 
     def _stop_requested(self) -> str | None:
         return self._store.studies.stop_requested(self._record.study_id)
@@ -183,7 +176,8 @@ class Worker:
         except DATABASE_ERRORS as error:
             self._heart.watch.forget()
             self._patience.failed(error)
-            self._give_back(lease)
+            if not self._heart.stop.is_set():
+                self._give_back(lease)
         finally:
             self._heart.hold(None)
 
@@ -197,8 +191,11 @@ class Worker:
     def _on_hang(self, lease: Lease) -> None:
         """Called by the heart; ends this process, whose training stands still."""
         self._say(f"no batch for {self._options.hung_minutes:g} minutes: this worker hangs and is replaced")
-        if lease.job_id is None:
-            end_hung(lease, self._search, self._around, self._options.hung_minutes)
+        try:
+            if lease.job_id is None:
+                end_hung(lease, self._search, self._around, self._options.hung_minutes)
+        except Exception as error:  # it goes on elsewhere, or will be taken over
+            self._say(f"could not end its trial: {error}")
         os._exit(HUNG)
 
     def _give_back(self, lease: Lease) -> None:

@@ -17,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 
 os.environ["TZ"] = "UTC"
+# Threads of workers that share cores with other tests would spin while they wait for one.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -213,25 +213,11 @@ def test_the_estimate_is_the_budget_without_pruning() -> None:
     assert not list(space_warnings(spec))
 
 
-class Slow(Toy):
-    """The first three batches take their time, as they do while caches and thread pools are made."""
-
-    def __init__(self) -> None:
-        self._warm = 3
-
-    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        if self._warm:
-            self._warm -= 1
-            time.sleep(0.2)
-        return super().augment(batch, params, generator)
-
-
-def test_neither_the_first_batches_nor_a_disturbed_epoch_count(tmp_path: Path) -> None:
-    training = train_two_batches(subject(tmp_path, Slow()))
-    assert training.epochs[0].seconds > 0.4
-    assert training.seconds_per_epoch is not None and training.seconds_per_epoch < 0.2
-    whole = train_fold(subject(tmp_path, Slow()), 0, 4, lambda epoch: None)
-    assert whole.epochs[0].seconds > 0.4 and whole.seconds_per_epoch is not None and whole.seconds_per_epoch < 0.2
+def test_neither_the_first_epoch_nor_a_disturbed_one_counts(tmp_path: Path) -> None:
+    """The first makes caches and thread pools; another process may disturb any."""
+    trained = train_fold(subject(tmp_path, Toy()), 0, 5, lambda epoch: None)
+    assert trained.seconds_per_epoch == median(epoch.seconds for epoch in trained.epochs[1:])
+    assert len(trained.epochs) == 5
 
 
 def test_the_estimate_is_for_the_workers_of_the_launch(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -385,7 +385,7 @@ def test_a_trial_that_another_tool_has_told_ends_and_is_never_the_best(tmp_path:
     run_trial(lease, launched.search, launched.with_stop(told_elsewhere))
     ours, theirs = both(launched)
     assert (ours.state, theirs.value) == ("COMPLETE", 99.0)
-    assert (ours.value, ours.end) == (None, "code_error")
+    assert (ours.value, ours.end) == (None, "told")
     assert "has already finished" in (ours.end_text or "")
     assert launched.store.leases.open(launched.record.study_id) == 0
     assert launched.store.reading.best_trial(launched.record.study_id, "maximize") is None

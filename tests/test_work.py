@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from hpo.checkpoint import Checkpoints
 from hpo.objective import Epoch
-from hpo.patience import Patience
+from hpo.patience import DatabaseGone, Patience
 from hpo.recorder import Recorder
 from hpo.store import Lease, LeaseLost, Watch
 from hpo.training import Interrupted
@@ -253,7 +256,7 @@ def test_the_last_state_is_written_for_those_who_keep_it(
     launched: Launched, log: Log, keep: int, kept: list[str]
 ) -> None:
     lease = launched.trial()
-    work(launched, lease, log, replace(launched.around, keep_checkpoints=keep))
+    work(launched, lease, log, replace(launched.around, spec=replace(launched.spec, keep_checkpoints=keep)))
     assert saved(launched, lease) == kept
 
 
@@ -308,9 +311,23 @@ def test_every_epoch_is_written_when_the_block_ends(launched: Launched) -> None:
     assert epochs_of(launched) == [1, 2, 3]
 
 
+class Decides:
+    """A pruner that says what it is told to say."""
+
+    def __init__(self, *decisions: bool) -> None:
+        self.decisions, self.asked, self.forgot = list(decisions), list[tuple[int, float]](), 0
+
+    def __call__(self, step: int, value: float, /) -> bool:
+        self.asked.append((step, value))
+        return self.decisions.pop(0)
+
+    def forget(self) -> None:
+        self.forgot += 1
+
+
 def test_a_pruner_is_waited_for(launched: Launched) -> None:
-    lease, decisions = launched.trial(), iter([False, True])
-    with Recorder(launched.store, lease, lambda *_: next(decisions), PATIENCE) as recorder:
+    lease, pruner = launched.trial(), Decides(False, True)
+    with Recorder(launched.store, lease, pruner, PATIENCE) as recorder:
         assert not recorder.record(made(1), (1, 0.5))
         assert epochs_of(launched) == [1]
         assert recorder.record(made(2), (2, 0.5))
@@ -318,7 +335,7 @@ def test_a_pruner_is_waited_for(launched: Launched) -> None:
 
 
 def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> None:
-    with Recorder(launched.store, launched.trial(), lambda *_: pytest.fail(), PATIENCE) as recorder:
+    with Recorder(launched.store, launched.trial(), Decides(), PATIENCE) as recorder:
         assert not recorder.record(made(1), (1, 0.5), restored=True)
     assert epochs_of(launched) == [1]
 
@@ -326,7 +343,7 @@ def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> N
 def test_a_lost_lease_is_noticed_at_the_next_write_or_at_the_end(launched: Launched) -> None:
     lease = launched.trial()
     assert launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0)) is not None
-    with pytest.raises(LeaseLost), Recorder(launched.store, lease, lambda *_: False, PATIENCE) as recorder:
+    with pytest.raises(LeaseLost), Recorder(launched.store, lease, Decides(False), PATIENCE) as recorder:
         recorder.record(made(1), (1, 0.5))
         pytest.fail("the first write was refused")
     with pytest.raises(LeaseLost), Recorder(launched.store, lease, None, PATIENCE) as recorder:
@@ -340,3 +357,90 @@ def test_an_interruption_is_not_hidden_by_a_write_that_failed(launched: Launched
     with pytest.raises(Interrupted), Recorder(launched.store, lease, None, PATIENCE) as recorder:
         recorder.record(made(1), (1, 0.5))
         raise Interrupted
+
+
+# ---- the database is away
+
+
+class Away:
+    """Makes the database of a study unreachable, and reachable again."""
+
+    def __init__(self, launched: Launched) -> None:
+        self.away, engine = False, launched.store.database.engine
+        event.listen(engine, "before_cursor_execute", self._refuse)
+
+    def _refuse(self, *_: Any) -> None:
+        if self.away:
+            raise OperationalError("SELECT 1", {}, Exception("connection refused"))
+
+
+def patient(seconds: float = 60.0) -> tuple[Patience, list[str]]:
+    """Patience that tries again at once."""
+    said: list[str] = []
+    clock = itertools.count(0.0, 10.0)
+    return Patience(seconds, said.append, rest=lambda _: None, clock=lambda: next(clock)), said
+
+
+def test_epochs_wait_for_the_database_and_are_written_in_order(launched: Launched) -> None:
+    lease, pruner, away = launched.trial(), Decides(False, False, True), Away(launched)
+    patience, said = patient(1000.0)
+    with Recorder(launched.store, lease, pruner, patience) as recorder:
+        assert not recorder.record(made(1), (1, 0.1))
+        away.away = True
+        assert not recorder.record(made(2), (2, 0.2))
+        assert not recorder.record(made(3), (3, 0.3))
+        away.away = False
+        assert epochs_of(launched) == [1]
+        assert not recorder.record(made(4), (4, 0.4))
+        assert epochs_of(launched) == [1, 2, 3, 4]
+        assert recorder.record(made(5), (5, 0.5))
+    assert pruner.asked == [(1, 0.1), (4, 0.4), (5, 0.5)] and pruner.forgot == 2
+    reported = launched.store.database.get_trial(lease.trial_id or 0).intermediate_values
+    assert reported == {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.5}
+    assert said[0] == "the database does not answer as it should: connection refused; trying again"
+    assert re.fullmatch(r"the database is back after \d+ s", said[1]) and len(said) == 2
+
+
+def test_epochs_of_an_outage_are_on_record_also_when_the_objective_then_fails(launched: Launched) -> None:
+    """The trial ends, and with it the checkpoint that would hold them."""
+    lease, away = launched.trial(), Away(launched)
+    patience, _ = patient(1000.0)
+    with pytest.raises(ZeroDivisionError), Recorder(launched.store, lease, Decides(False), patience) as recorder:
+        recorder.record(made(1), (1, 0.1))
+        away.away = True
+        recorder.record(made(2), (2, 0.2))
+        away.away = False
+        raise ZeroDivisionError
+    assert epochs_of(launched) == [1, 2]
+
+
+def test_patience_ends(launched: Launched) -> None:
+    lease, away = launched.trial(), Away(launched)
+    patience, _ = patient(35.0)
+    away.away = True
+    with (
+        pytest.raises(DatabaseGone, match=r"the database has been away for \d+ s: connection refused"),
+        Recorder(launched.store, lease, Decides(), patience) as recorder,
+    ):
+        for number in range(1, 9):
+            recorder.record(made(number), (number, 0.1))
+    away.away = False
+    assert epochs_of(launched) == []
+
+
+def test_an_end_whose_reply_was_lost_is_an_end(launched: Launched) -> None:
+    """The commit goes through and the connection breaks: the second attempt finds everything written."""
+    lease = launched.trial()
+    replies = iter([OperationalError("COMMIT", {}, Exception("connection lost"))])
+    patience, _ = patient(1000.0)
+    told: list[int] = []
+
+    def finish() -> None:
+        launched.store.results.finish_trial(lease, lambda: told.append(1), value=0.5)
+        for error in replies:
+            raise error
+
+    with launched.store.leases.under(lease):
+        patience.until(finish)
+    assert told == [1]
+    assert launched.store.leases.open(launched.record.study_id) == 0

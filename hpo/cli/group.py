@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import errno
 import functools
 import importlib
 import shlex
@@ -53,6 +55,13 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and (near := difflib.get_close_matches(args[0], COMMANDS, n=1)):
+            ctx.fail(f"no command '{args[0]}'; did you mean {near[0]}?")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
@@ -100,7 +109,7 @@ def hpo() -> None:
     """Search hyperparameters of multi-task nets over cross-validation folds, and prove the best over all of them.
 
     \b
-    hpo launch digits              search, promote and refit; two minutes on two cores
+    hpo launch digits              search, promote and refit; a minute on two cores
     hpo status digits --watch      where it stands
     hpo dashboard                  look at it in a browser
     hpo report digits              what helped, by how much
@@ -142,6 +151,10 @@ def mistakes(function: Command) -> Command:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except OSError as error:
+            if error.filename is None or error.errno not in _OF_PATHS:
+                raise
+            raise Mistake(f"{error.filename}: {error.strerror}") from error
         except Exception as error:
             if type(error).__name__ in _MISTAKES:
                 raise Mistake(str(error)) from error
@@ -152,6 +165,10 @@ def mistakes(function: Command) -> Command:
 
 #: By name: importing their modules would import torch. LookupErrors come with a sentence of ours only as `Unknown`.
 _MISTAKES = {"StudyError", "DataError", "StorageError", "ModelError", "Refused", "Unknown", "DashboardError"}
+
+
+#: What a path that the user named can be: not writable, not there, not a folder, on a full or read-only disk.
+_OF_PATHS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOSPC}
 
 
 class Mistake(click.ClickException):

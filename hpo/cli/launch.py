@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
-from hpo.cli.worker import lasting
+from hpo.cli.worker import lasting, passed_on
+from hpo.files import RunFiles
 
 if TYPE_CHECKING:
     from hpo.engines.local import LocalEngine
@@ -35,6 +36,12 @@ STOPPED = 128 + signal.SIGINT
 @click.option("--data", type=click.Path(path_type=Path), help="Raw data: a folder or file as the objective reads it.")
 @click.option("--trials", type=click.IntRange(1), help="Budget in trials, over all launches; default from the file.")
 @click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")
+@click.option(
+    "--promote/--no-promote",
+    default=True,
+    show_default=True,
+    help="Retrain the best over all folds at the end, and refit it on all data.",
+)
 @lasting
 @click.option("--report/--no-report", default=True, show_default=True, help="Write the HTML report at the end.")
 @placed
@@ -47,7 +54,6 @@ def launch(
     new_name: str | None,
     promote: bool,
     checkpoint_every: float,
-    keep_checkpoints: int,
     database_patience: float,
     hung_minutes: float,
     report: bool,
@@ -70,9 +76,8 @@ def launch(
     name = new_name or read_name(path)
     if not NAME.fullmatch(name):
         raise Mistake(f"--new-name {name}: {NAME_RULE}")
-    options = ["--promote" if promote else "--no-promote", "--checkpoint-every", str(checkpoint_every)]
-    options += ["--keep-checkpoints", str(keep_checkpoints), "--database-patience", str(database_patience)]
-    options += ["--hung-minutes", str(hung_minutes)]
+    options = ["--promote" if promote else "--no-promote"]
+    options += passed_on(checkpoint_every, database_patience, hung_minutes)
     prepare = ["prepare", str(path), "--name", name]
     prepare += ["--data", str(data)] if data else []
     prepare += ["--trials", str(trials)] if trials else []
@@ -135,7 +140,7 @@ def _await_study(engine: LocalEngine, interrupts: list[int]) -> None:
 def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool) -> int:
     """Watch the workers until the study is done; the exit code."""
     from hpo.cli.view import LaunchView
-    from hpo.store import DATABASE_ERRORS
+    from hpo.store import DATABASE_ERRORS, cause
 
     store = place.store()
     record = store.studies.get(name)
@@ -146,16 +151,22 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
                 if not engine.tick(store, record.study_id):
                     break
                 view.update()
-            except DATABASE_ERRORS:
+            except DATABASE_ERRORS as error:
                 time.sleep(1)  # the workers know how to wait for the database, and how long
                 if not engine.running:
-                    click.echo("the database has gone, and all workers with it; the same command goes on from here")
+                    click.echo(f"the database has gone, and all workers with it: {cause(error)}", err=True)
+                    click.echo("the same command goes on from here", err=True)
                     return 1
     if interrupts:
         click.echo("stopping: every trial is given back at its last epoch boundary (again to end at once)")
         _on_second_signal(engine)
         engine.stop()
-        engine.give_back(store, record.study_id)
+        try:
+            engine.give_back(store, record.study_id)
+        except DATABASE_ERRORS as error:
+            click.echo(
+                f"the database is away, so trials go on after the lease's grace period: {cause(error)}", err=True
+            )
         click.echo("stopped; the same command goes on from here")
         return 128 + interrupts[0]
     stopped = store.studies.stop_requested(record.study_id)
@@ -170,11 +181,16 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
 
 def _broken(store: Store, record: StudyRecord) -> int:
     """Say why the study was stopped before its budget was spent."""
-    ended = [trial for trial in store.reading.trials(record.study_id, curves=False) if trial.end is not None]
+    from hpo.circuit import BROKEN
+
+    ended = [trial for trial in store.reading.trials(record.study_id, curves=False) if trial.end in BROKEN]
     latest = max(ended, key=lambda trial: (trial.finished is not None, trial.finished))
     click.echo(f"stopped: the same {latest.end} ended one trial after the other", err=True)
     click.echo((latest.end_text or "").rstrip(), err=True)
-    click.echo(f"mend it, then the same command goes on; its log: hpo logs {record.name} {latest.number}", err=True)
+    states = store.reading.states(record.study_id)
+    kept = record.objective_hash and states["COMPLETE"] + states["PRUNED"]  # trials of changed code are not mixed in
+    again = "launch it with --new-name NAME" if kept else "the same command goes on"
+    click.echo(f"mend it, then {again}; its log: hpo logs {record.name} {latest.number}", err=True)
     return 1
 
 
@@ -199,17 +215,20 @@ def _outcome(store: Store, record: StudyRecord, promoted: bool) -> int:
 
 def _report(place: Place, name: str) -> None:
     from hpo.cli.look import write
+    from hpo.store import redacted
 
     click.echo(f"report     {write(place, name, None)}")
-    click.echo("dashboard  hpo dashboard")
+    elsewhere = "" if place.url == RunFiles(Path("runs")).database_url else f" --storage {redacted(place.url)}"
+    click.echo(f"dashboard  hpo dashboard{elsewhere}")
 
 
 @click.command()
 @click.argument("study", required=False)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Worker processes; default one per device.")
 @click.option("--devices", default="auto", show_default=True, help="auto, cpu, or a list such as cuda:0,cuda:1.")
+@lasting
 @placed
-def promote(study: str | None, workers: int | None, devices: str, place: Place) -> None:
+def promote(study: str | None, workers: int | None, devices: str, place: Place, **lasting: float) -> None:
     """Retrain the best trial and the baseline over all folds and refit the best, after `launch --no-promote`.
 
     Begins no new trials; jobs that failed are tried again.
@@ -221,7 +240,7 @@ def promote(study: str | None, workers: int | None, devices: str, place: Place) 
     record = existing(store, study)
     store.studies.request_stop(record.study_id, None)
     store.promotions.retry_failed(record.study_id)
-    with _engine(place, record.name, devices, workers, ["--no-search"]) as (engine, interrupts):
+    with _engine(place, record.name, devices, workers, ["--no-search", *passed_on(**lasting)]) as (engine, interrupts):
         code = _supervise(engine, place, record.name, interrupts, promoted=True)
     if code != STOPPED:
         final = store.reading.final(record.study_id)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpo.circuit import BROKEN
 from hpo.cli.group import typed
 from hpo.objective import Metric
 from hpo.records import JobRecord, StudyRecord
 from hpo.status import status
 from hpo.store import Store
-from hpo.wording import last_line
+from hpo.wording import duration, last_line
 
 
 def standing(store: Store, record: StudyRecord) -> Iterator[str]:
@@ -23,13 +24,15 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     now, metric = status(store, record), Metric(record.metric, record.direction)
     budget, best, final = now["budget"], now["best"], now["final"]
     states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "none yet"
-    limit = f" of {budget['hours']:g}" if budget["hours"] is not None else ""
+    limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
     yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
-    yield "", f"{now['compute_hours']:.3g}{limit} training hours"
+    yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
     if now["exhausted"]:
         yield "", "space exhausted: every point has been evaluated"
     if now["stop"] == "broken":
-        yield "", "stopped: the same error ended one trial after the other; the latest is in `hpo logs`"
+        failed = [t for t in store.reading.trials(record.study_id, curves=False) if t.end in BROKEN]
+        yield "", f"stopped, the objective is broken: {last_line(failed[-1].end_text)}" if failed else "stopped"
+        yield "", f"its log: hpo logs {record.name} {failed[-1].number}" if failed else ""
     elif now["stop"]:
         yield "", f"a stop was requested; `hpo launch {typed(record)}` goes on"
     if best:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from hpo.cli.standing import standing
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
 from hpo.status import active
-from hpo.store import Store
+from hpo.store import DATABASE_ERRORS, Store
 from hpo.wording import last_line
 
 #: Seconds between two looks at the database.
@@ -53,7 +54,8 @@ class LaunchView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._catch_up(quiet=False)
+        with suppress(*DATABASE_ERRORS):  # also when it has gone, whatever is shown stays readable
+            self._catch_up(quiet=False)
         if self._live:
             self._live.stop()
 
@@ -101,9 +103,10 @@ class LaunchView:
 
     def _ended(self, trial: TrialRecord) -> str:
         name = f" ({trial.configuration})" if trial.configuration else ""
-        value = "" if trial.value is None else f" {self._record.metric} {trial.value:.4g}"
+        best = " best" if trial.state == "PRUNED" else ""  # of the epochs it had
+        value = "" if trial.value is None else f"{best} {self._record.metric} {trial.value:.4g}"
         text = last_line(trial.end_text)
-        why = {None: "", "pruned": text.removeprefix("pruned")}.get(trial.end, f" {trial.end}: {text}")
+        why = {None: "", "pruned": f",{text.removeprefix('pruned')}"}.get(trial.end, f" {trial.end}: {text}")
         return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}"
 
     def _table(self) -> Group:

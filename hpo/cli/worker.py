@@ -18,23 +18,15 @@ from hpo.options import Options
 
 
 def lasting(function: Any) -> Any:
-    """The options of a worker that a launch passes on to all of its own."""
+    """The options of a worker that a launch or a promotion passes on to all of its own."""
     return _with(
         function,
-        click.option("--promote/--no-promote", default=True, help="Retrain the best over all folds at the end."),
         click.option(
             "--checkpoint-every",
             type=click.FloatRange(0),
             default=Options.checkpoint_every,
             show_default=True,
             help="Seconds; 0 = every epoch.",
-        ),
-        click.option(
-            "--keep-checkpoints",
-            type=click.IntRange(0),
-            default=Options.keep_checkpoints,
-            show_default=True,
-            help="Of this many best trials after their end; all others are removed.",
         ),
         click.option(
             "--database-patience",
@@ -63,11 +55,18 @@ def _works(function: Any) -> Any:
 
     return _with(
         lasting(command),
+        click.option("--promote/--no-promote", default=True, help="Retrain the best over all folds at the end."),
         click.option("--device", default=Options.device, show_default=True, help="cpu or cuda:N."),
         click.option("--threads", type=click.IntRange(1), help="CPU threads; default OMP_NUM_THREADS or all cores."),
         click.option("--search/--no-search", default=True, hidden=True),
         click.option("--supervised", is_flag=True, hidden=True),
     )
+
+
+def passed_on(checkpoint_every: float, database_patience: float, hung_minutes: float) -> list[str]:
+    """The options of `lasting` as words for a worker's command line."""
+    words = ["--checkpoint-every", str(checkpoint_every), "--database-patience", str(database_patience)]
+    return [*words, "--hung-minutes", str(hung_minutes)]
 
 
 def _with(function: Any, *options: Callable[[Any], Any]) -> Any:

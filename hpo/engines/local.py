@@ -19,16 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hpo.options import GONE, MISTAKE, STOPPED
 from hpo.store import Store
+from hpo.wording import last_line
 
 #: Restarts of one slot whose worker brought nothing to an end before the slot is given up.
 MOST_RESTARTS = 3
 #: Seconds a worker has to give its work back before it is killed.
 PATIENCE = 15.0
-#: A worker that cannot work, whatever is tried again: the message is in its log.
-MISTAKE = 2
-#: A worker that gave its work back exits with this code, one whose database has gone with that.
-STOPPED, GONE = 143, 75
 
 
 def devices(wanted: str, workers: int) -> list[str]:
@@ -109,12 +107,21 @@ class LocalEngine:
         self.slots.append(slot)
 
     def prepared(self, patience: float) -> int | None:
-        """Exit code of the process that prepares, 0 when it is ready; None when it goes on after `patience` seconds."""
+        """Exit code of the process that prepares, 0 when it is ready; None when it goes on after `patience` seconds.
+
+        2 for the user's mistake, which it has explained, and 1 for any other end.
+        """
         slot = next(slot for slot in self.slots if slot.ready is not None)
         assert slot.ready is not None and slot.process is not None
         if not select.select([slot.ready], [], [], patience)[0]:
             return None
-        return 0 if os.read(slot.ready, 1) else slot.process.wait()
+        if os.read(slot.ready, 1):
+            return 0
+        code = slot.process.wait()
+        if code == MISTAKE:
+            return code
+        self._say(f"the study could not be prepared ({_cause(code)})")
+        return 1
 
     def go(self) -> None:
         """The study is there: work."""
@@ -138,8 +145,8 @@ class LocalEngine:
 
     @property
     def running(self) -> bool:
-        """Whether any worker process is alive."""
-        return any(slot.process is not None and slot.process.poll() is None for slot in self.slots)
+        """Whether any worker is alive, or will be started again."""
+        return any(not s.finished and (s.process is None or s.process.poll() is None) for s in self.slots)
 
     def stop(self, patience: float = PATIENCE) -> None:
         """Ask every worker to give its work back, then kill what is left."""
@@ -205,7 +212,7 @@ class LocalEngine:
             return
         if code in (MISTAKE, GONE):
             slot.finished = True
-            self._say(slot.log.read_text().strip().splitlines()[-1])
+            self._say(last_line(slot.log.read_text()) or f"a worker ended ({_cause(code)})")
             return
         slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1
         if slot.restarts > MOST_RESTARTS:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hpo.store.database import Database
-from hpo.store.errors import DATABASE_ERRORS, Exists, LeaseLost, StorageError, Unknown
+from hpo.store.errors import DATABASE_ERRORS, Exists, LeaseLost, StorageError, Unknown, cause
 from hpo.store.leases import MOST_LOSSES, Lease, Leases
 from hpo.store.promotions import Promotions
 from hpo.store.reading import Reading
 from hpo.store.results import Results
 from hpo.store.studies import Studies
 from hpo.store.url import parse_url, redacted
-from hpo.store.watch import Watch
+from hpo.store.watch import Watch, grace_period
 from hpo.store.workers import Workers
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "Store",
     "Unknown",
     "Watch",
+    "cause",
+    "grace_period",
     "parse_url",
     "redacted",
 ]

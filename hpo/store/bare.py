@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from hpo.store.database import _configure_sqlite, _engine_options
-from hpo.store.errors import DATABASE_ERRORS, StorageError
+from hpo.store.errors import UNUSABLE, StorageError
 from hpo.store.url import parse_url, redacted
 
 
@@ -37,7 +37,7 @@ def explained(failed: str) -> Iterator[None]:
     """Turn the errors of databases and disks into StorageError, "`failed`: cause"."""
     try:
         yield
-    except (*DATABASE_ERRORS, OSError) as error:
+    except (*UNUSABLE, OSError) as error:
         cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
         raise StorageError(f"{failed}: {cause}") from None
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from hpo.store import tables
 from hpo.store.bare import bare, explained, moment
-from hpo.store.errors import DATABASE_ERRORS
+from hpo.store.errors import UNUSABLE
 from hpo.store.url import redacted
 from hpo.store.versions import hpo_version, other_optuna
 
@@ -53,7 +53,7 @@ def _damage(engine: sa.Engine) -> list[Problem]:
     try:
         with engine.connect() as connection:
             lines = connection.exec_driver_sql("PRAGMA integrity_check(20)").scalars().all()
-    except DATABASE_ERRORS as error:
+    except UNUSABLE as error:
         lines = [str(getattr(error, "orig", error))]
     found = [line for text in lines for line in text.splitlines() if line != "ok"]
     return [Problem("file", f"the file is damaged: {line}; restore a backup") for line in found]

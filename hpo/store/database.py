@@ -25,14 +25,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.files import make_folder
 from hpo.store import tables
-from hpo.store.errors import DATABASE_ERRORS, LeaseLost, StorageError
+from hpo.store.errors import UNUSABLE, LeaseLost, StorageError, cause
 from hpo.store.url import parse_url, redacted
 from hpo.store.versions import hpo_version, is_backup, other_optuna
+from hpo.store.watch import grace_period
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # "A new study created in RDB" is not our voice
 
-#: Seconds a writer waits for the lock: below a third of the lease's grace period (30 s).
-BUSY_SECONDS = 8
 #: Key of the advisory lock under which PostgreSQL tables are made.
 _INIT_LOCK = 0x68706F
 
@@ -67,18 +66,19 @@ class Database(RDBStorage):
         engine = sa.create_engine(parsed, **options)
         try:
             with _locked(engine) if create else nullcontext():
-                if create:
-                    _make_tables(engine)
-                _check_version(engine)
-                super().__init__(
+                made = create and _make_tables(engine)
+                if not made:
+                    _check_version(engine)
+                super().__init__(  # notes Optuna's version in new tables
                     parsed.render_as_string(hide_password=False),
                     options,
                     skip_compatibility_check=True,
                     skip_table_creation=True,
                 )
-        except (*DATABASE_ERRORS, OSError) as error:
-            cause = str(getattr(error, "orig", None) or error.__cause__ or error).splitlines()[0]
-            raise StorageError(f"cannot use {redacted(url)}: {cause}") from None
+                if made:
+                    _note_version(engine)
+        except (*UNUSABLE, OSError) as error:
+            raise StorageError(f"cannot use {redacted(url)}: {cause(error)}") from None
         finally:
             engine.dispose()
         if parsed.get_backend_name() == "sqlite":
@@ -213,7 +213,8 @@ for _name in WRITES:
 
 def _engine_options(url: sa.URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
-        return {"connect_args": {"timeout": BUSY_SECONDS}}
+        # A writer waits for the lock for less than a third of the grace period: the lease must be renewed in time.
+        return {"connect_args": {"timeout": min(8.0, 0.27 * grace_period())}}
     options = "-c TimeZone=UTC -c lock_timeout=8000 -c idle_in_transaction_session_timeout=6000"
     return {"pool_pre_ping": True, "pool_size": 2, "connect_args": {"options": options, "connect_timeout": 10}}
 
@@ -252,9 +253,10 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
         yield  # released with the connection, also when this process dies
 
 
-def _make_tables(engine: sa.Engine) -> None:
+def _make_tables(engine: sa.Engine) -> bool:
+    """Whether there was anything to make."""
     if hpo_version(engine) is not None:
-        return
+        return False
     _refuse_other_optuna(engine)  # before anything is added to it
     if engine.name == "sqlite":
         with engine.connect() as connection:
@@ -262,7 +264,12 @@ def _make_tables(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         tables.optuna_metadata.create_all(connection)
         tables.metadata.create_all(connection)
-        # Last: after a kill the tables that are missing are made by the next one.
+    return True
+
+
+def _note_version(engine: sa.Engine) -> None:
+    """Last of all: until then nobody opens the database, and after a kill the next one makes what is missing."""
+    with engine.begin() as connection:
         connection.execute(tables.schema.insert().values(version=tables.SCHEMA_VERSION))
 
 

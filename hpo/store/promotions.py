@@ -39,15 +39,16 @@ class Promotions:
             row = connection.execute(query).one_or_none()
         return None if row is None else (row.candidate, row.baseline)
 
-    def reset(self, study_id: int) -> None:
-        """Forget the promotion, so that a study with a larger budget promotes again.
+    def reset(self, study_id: int, unless: int = -1) -> None:
+        """Forget the promotion, unless its candidate is this trial: with a larger budget another one may have won.
 
         Results of folds are kept, for a candidate that may win again; a refit belongs to one promotion.
         """
-        job, ours = tables.jobs, tables.jobs.c.study_id == study_id
+        job, final = tables.jobs, tables.finals
         with self._db.transaction() as connection:
-            connection.execute(job.delete().where(ours, job.c.fold < 0))
-            connection.execute(tables.finals.delete().where(tables.finals.c.study_id == study_id))
+            forgotten = final.delete().where(final.c.study_id == study_id, final.c.candidate != unless)
+            if connection.execute(forgotten).rowcount:
+                connection.execute(job.delete().where(job.c.study_id == study_id, job.c.fold < 0))
 
     def retry_failed(self, study_id: int) -> int:
         """Open the jobs that failed for another attempt; returns their number."""

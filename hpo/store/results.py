@@ -84,7 +84,7 @@ class Results:
 
         def write(connection: sa.Connection) -> None:
             tell()
-            update(connection, lease, state="done", value=value, end=end, end_text=text)
+            update(connection, lease, state="done", value=value, end=end, end_text=_plain(text))
 
         self._close(lease, write)
 
@@ -104,7 +104,7 @@ class Results:
             connection.execute(job.update().where(job.c.job_id == lease.job_id).values(**result))
             if also is not None:
                 also()
-            update(connection, lease, state="done", end="code_error" if error else None, end_text=error)
+            update(connection, lease, state="done", end="code_error" if error else None, end_text=_plain(error))
 
         self._close(lease, write)
 
@@ -140,3 +140,8 @@ class Results:
         record = {"seconds": epoch.seconds, "record": json.dumps(epoch.to_json())}
         insert = self._db.insert(tables.epochs).values(lease_id=lease.lease_id, epoch=epoch.number, **record)
         connection.execute(insert.on_conflict_do_update(index_elements=["lease_id", "epoch"], set_=record))
+
+
+def _plain(text: str | None) -> str | None:
+    """PostgreSQL refuses text with a null character, which an error of the objective may hold."""
+    return None if text is None else text.replace("\x00", "\\x00")

@@ -81,6 +81,7 @@ jobs = Table(
     Column("scores", Text),
     # Whoever plans a promotion inserts its jobs; planned twice they are still there once.
     UniqueConstraint("study_id", "candidate", "fold", "seed"),
+    sqlite_autoincrement=True,  # SQLite would give the number of a deleted job, or lease, to the next one
 )
 
 #: One row per unit of work. A search trial's lease is also its ticket: the budget counts these rows.
@@ -112,6 +113,7 @@ leases = Table(
     UniqueConstraint("study_id", "params_key"),
     # Work that was given back is looked for before every new trial.
     Index("ix_hpo_leases_state", "study_id", "state"),
+    sqlite_autoincrement=True,
 )
 
 epochs = Table(

@@ -19,7 +19,10 @@ def parse_url(url: str) -> sa.URL:
     except (ArgumentError, ValueError):  # ValueError: a port that is no number, and perhaps the end of a password
         raise unreadable from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
-        raise StorageError(f"{parsed.drivername} is not supported: use sqlite:/// or postgresql://")
+        raise StorageError(
+            f"{parsed.drivername}:// in --storage or HPO_STORAGE is not supported: use sqlite:///FILE or "
+            "postgresql://USER:PASSWORD@HOST/NAME"
+        )
     if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username or not parsed.database):
         raise StorageError("sqlite:// needs a file: sqlite:///runs/hpo.db")
     if parsed.get_backend_name() == "postgresql":

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
+
+from hpo.store.errors import StorageError
+
+
+def grace_period() -> float:
+    """Seconds after which a silent lease is taken over: 30, or HPO_LEASE_SECONDS (at least 2).
+
+    Raises:
+        StorageError: the variable is no number.
+    """
+    text = os.environ.get("HPO_LEASE_SECONDS", "30")
+    try:
+        return max(2.0, float(text))
+    except ValueError:
+        raise StorageError(f"HPO_LEASE_SECONDS={text}: give seconds, at least 2") from None
 
 
 class Watch:

@@ -28,7 +28,7 @@ def test_stop_reaches_every_worker_and_delete_leaves_nothing(
     refused = hpo("delete", "small", "--yes", storage=url)
     assert refused.returncode == 2 and "hpo stop small" in refused.stderr
     stopped = hpo("stop", "small", storage=url)
-    assert stopped.returncode == 0 and "asked 1 workers" in stopped.stdout
+    assert stopped.returncode == 0 and "asked 1 worker of small" in stopped.stdout
     output = launched.communicate(timeout=60)[0]
     assert launched.returncode == 130 and "stopped by `hpo stop`" in output
     states = json.loads(hpo("status", "small", "--json", storage=url).stdout)["states"]

@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     names = [table.name for table in reversed([*theirs, *ours]) if table.name not in VERSIONS]
     with made.database.transaction() as connection:
         if request.param == "sqlite":
-            for name in names:
+            for name in [*names, "sqlite_sequence"]:
                 connection.execute(sa.text(f"DELETE FROM {name}"))
         else:
             connection.execute(sa.text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))

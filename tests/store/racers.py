@@ -153,9 +153,9 @@ def work(number: int, url: str, study_id: int, limit: int) -> list[tuple[int, fl
         while (lease := store.leases.new_trial(study_id, f"w{number}", 0, limit)) is not None:
             lr = 1e-4 * (1 + lease.trial_id)
             with store.leases.under(lease):
-                store.leases.choose(lease, parts.params(lr), parts.suggested(lease, lr))
+                store.results.choose(lease, parts.params(lr), parts.suggested(lease, lr))
                 for epoch in (1, 2, 3):
-                    store.leases.record(lease, [parts.epoch(epoch)], (epoch, 0.1 * epoch), lambda: False)
-                store.leases.finish_trial(lease, parts.tells(store, lease, lr), value=lr)
+                    store.results.record(lease, [parts.epoch(epoch)], (epoch, 0.1 * epoch), lambda *_: False)
+                store.results.finish_trial(lease, parts.tells(store, lease, lr), value=lr)
             told.append((lease.number, lr, time.monotonic()))
     return told

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -285,7 +286,7 @@ def test_a_reader_does_not_wait_for_a_writer(store: Store, study: StudyRecord, u
             r"the storage URL cannot be read: use sqlite:///runs/hpo\.db or postgresql://user:password@host/name",
         ),
         ("", "the storage URL cannot be read"),
-        ("mysql://u:p@host/db", r"mysql is not supported: use sqlite:/// or postgresql://"),
+        ("mysql://u:p@host/db", r"mysql:// in --storage or HPO_STORAGE is not supported: use sqlite:///FILE"),
         ("sqlite://", r"sqlite:// needs a file: sqlite:///runs/hpo\.db"),
         ("postgresql://u:p@host:port/db", "the storage URL cannot be read"),
     ],
@@ -365,3 +366,24 @@ def test_another_time_zone_of_the_machine_plays_no_part(url: str, monkeypatch: p
     assert abs((frozen.datetime_start - record.created).total_seconds()) < 60
     assert trial.started == frozen.datetime_start
     store.close()
+
+
+def test_looking_on_disturbs_no_one_who_makes_the_tables(tmp_path: Path) -> None:
+    """`hpo status` beside the first launch: opening a database that was half made used to break the launch."""
+    for number in range(4):
+        url, made = f"sqlite:///{tmp_path / f'{number}.db'}", threading.Event()
+
+        def look(url: str = url, made: threading.Event = made) -> None:
+            while not made.is_set():
+                with suppress(StorageError):
+                    Store(url).close()
+
+        looking = [threading.Thread(target=look) for _ in range(3)]
+        for thread in looking:
+            thread.start()
+        try:
+            Store(url, create=True).close()
+        finally:
+            made.set()
+            for thread in looking:
+                thread.join()

@@ -1,0 +1,105 @@
+"""An objective whose every fault can be ordered: one linear layer, epochs as short or as long as wished."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hpo.arrays import Arrays
+from hpo.objective import Batch, DataError, Fold, Objective, Outputs, Params, Split, Sums, Term
+
+if TYPE_CHECKING:
+    from hpo.arrays import ArrayFolder
+
+
+class Faulty(Objective):
+    """A number from four features; `loss.fault` says what goes wrong in the first batch."""
+
+    name = "faulty"
+    version = 1
+    terms = ("number",)
+    scores = MappingProxyType({"skill": "maximize"})
+    defaults = MappingProxyType(
+        {
+            "data.batch_size": 16,
+            "loss.number_weight": 1.0,
+            #: none, nan, oom, hang, exception, exit, abort, data
+            "loss.fault": "none",
+            #: Seconds that each training batch takes.
+            "loss.pause": 0.0,
+        }
+    )
+
+    def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
+        generator = np.random.default_rng(5)
+        features = generator.normal(size=(64, 4)).astype(np.float32)
+        folder.add("features", features)
+        folder.add("number", features @ np.array([1.0, -1.0, 0.5, 0.0], dtype=np.float32))
+        return {}
+
+    def split(self, arrays: Arrays, folds: int, seed: int) -> Split:
+        rows = np.arange(len(arrays))
+        return Split(tuple(Fold(k, rows[rows % folds != k], rows[rows % folds == k]) for k in range(folds)), rows[:0])
+
+    def labels(self, arrays: Arrays) -> np.ndarray:
+        return np.zeros(len(arrays), dtype=np.int64)
+
+    def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
+        return {}
+
+    def model(self, params: Params, statistics: Mapping[str, Tensor]) -> nn.Module:
+        return Line()
+
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        square = (outputs["number"] - batch["number"]) ** 2
+        if torch.is_grad_enabled():
+            time.sleep(params.loss["pause"])
+            square = square * _happen(params.loss["fault"])
+        return {"number": (square.sum(), torch.tensor(float(len(square))))}
+
+    def sums(self, outputs: Outputs, batch: Batch) -> Sums:
+        square = (outputs["number"] - batch["number"]) ** 2
+        return {"square": torch.stack([square.double().sum(), torch.tensor(float(len(square))).double()])}
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        return {"skill": float(1 / (1 + sums["square"][0] / sums["square"][1]))}
+
+    def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {"number": outputs["number"].numpy()}
+
+
+class Line(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def forward(self, batch: Batch) -> Outputs:
+        return {"number": self.layer(batch["features"]).squeeze(-1)}
+
+
+def _happen(fault: str) -> float:
+    """Let the fault happen; the factor of the loss otherwise."""
+    if fault == "oom":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB (simulated)")
+    if fault == "hang":
+        time.sleep(600)
+    if fault == "exception":
+        raise RuntimeError("the objective has a bug")
+    if fault == "data":
+        raise DataError("recording 17 ends in the middle")
+    if fault == "exit":
+        sys.exit("the objective leaves")
+    if fault == "abort":
+        os.abort()
+    return float("nan") if fault == "nan" else 1.0
