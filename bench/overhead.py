@@ -232,7 +232,7 @@ def _bare_worker(url: str, study: str, cache: str, tickets: Any, barrier: Any, r
     from hpo.training import FoldRun
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // WORKERS))  # as `hpo launch` does
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // WORKERS))  # as `hpo launch` does
     spec = Study.read(Path(study), resolve)
     objective = resolve(spec.objective)
     arrays = open_arrays(objective, None, spec.fixed, Path(cache))

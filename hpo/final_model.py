@@ -252,7 +252,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     folds, baseline, test = metrics["folds"], metrics["baseline"], metrics["test"]
     rows = [
         f"| {name} | {folds['mean'][name]:.4g} ± {folds['sd'][name]:.2g} | {_cell(baseline['mean'].get(name))} "
-        f"| {_cell(test.get(name))} |"
+        + (f"| {_cell(test.get(name))} |" if test else "|")
         for name in folds["mean"]
     ]
     params = [f"| `{name}` | {value} |" for name, value in config["params"].items()]
@@ -271,12 +271,17 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             "",
             "## Scores",
             "",
-            "Mean ± standard deviation over the cross-validation folds (each retrained without pruning), the baseline",
-            "configuration on the same folds, and this model on the held-out test rows, which have been used "
-            f"{metrics['test_uses']} times by promotions of this study (1 = once, for this model).",
+            "Mean ± standard deviation over the cross-validation folds (each retrained without pruning), and the",
+            "baseline configuration on the same folds."
+            + (
+                " Then this model on the held-out test rows, which have been used "
+                f"{metrics['test_uses']} times by promotions of this study (1 = once, for this model)."
+                if test
+                else " No rows were held out for a test."
+            ),
             "",
-            "| measure | folds | baseline | test |",
-            "|---|---|---|---|",
+            "| measure | folds | baseline |" + (" test |" if test else ""),
+            "|---|---|---|" + ("---|" if test else ""),
             *rows,
             "",
             "## Parameters",

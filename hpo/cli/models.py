@@ -47,7 +47,10 @@ def evaluate(
     loaded = load_model(model, weights, device, objective)
     arrays = loaded.arrays(data, place.files.cache)
     if arrays.fingerprint == loaded.config["fingerprint"]:
-        click.echo("note: the model was trained on these rows; metrics.json has its scores on held-out ones", err=True)
+        click.echo(
+            "note: the model was trained on these rows; its scores on rows it has not seen are in metrics.json",
+            err=True,
+        )
     scores = loaded.evaluate(arrays)
     if as_json:
         click.echo(json.dumps(scores))

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from hpo.cli.standing import standing
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
@@ -145,15 +146,17 @@ class LaunchView:
 
 
 def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table:
-    """One row per worker: what it trains, at which epoch, with which loss and score; every loss term if there is room.
+    """One row per worker: what it trains, at which epoch, with which loss and score, and every loss term.
 
-    Every row stays one line: a table that folds its cells cannot be watched.
+    Every row stays one line: a table that folds its cells cannot be watched. Where there is no room for the terms, they
+    stand below, a line per worker that has several.
     """
     table = Table("worker", "device", "work", "epoch", "loss", metric, "since, UTC", box=None, pad_edge=False)
     if width >= ROOM_FOR_TERMS:
         table.add_column("validation losses")
     for column in table.columns:
         column.no_wrap = True
+    below: list[str] = []
     for worker in workers:
         last = worker.last.validation if worker.last else {}
         losses = " ".join(f"{n.removeprefix('loss.')} {v:.3g}" for n, v in last.items() if n.startswith("loss."))
@@ -162,4 +165,8 @@ def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table
         loss, value = (f"{last[name]:.4g}" if name in last else "" for name in ("loss", metric))
         row = (worker.name, worker.device, work, str(worker.epoch or ""), loss, value, since, losses)
         table.add_row(*map(escape, row[: len(table.columns)]))
+        if width < ROOM_FOR_TERMS and len(losses.split()) > 2:
+            below.append(f"{worker.name}: {losses}")
+    if below:
+        table.caption, table.caption_justify = Text("\n".join(below), overflow="ellipsis", no_wrap=True), "left"
     return table

@@ -34,7 +34,7 @@ def test_a_worker_is_one_line_with_everything_that_fits(width: int) -> None:
     idle = replace(WORKER, name="w2", job=None, epoch=None, last=None, held_since=None, state="waiting")
     text = io.StringIO()
     Console(file=text, width=width).print(workers_table([WORKER, idle], "f1", width))
-    head, busy, waiting = text.getvalue().splitlines()
+    head, busy, waiting, *below = text.getvalue().splitlines()
     assert head.split() == [
         *("worker", "device", "work", "epoch", "loss", "f1", "since,", "UTC"),
         *(["validation", "losses"] if width == 200 else []),
@@ -42,3 +42,4 @@ def test_a_worker_is_one_line_with_everything_that_fits(width: int) -> None:
     shown = "node-17-13879-ec06 cuda:0 trial 12, fold 3 13 2.345 0.1234 03:04:05"
     assert " ".join(busy.split()) == shown + (" class 0.739 peak 0.34" if width == 200 else "")
     assert waiting.split() == ["w2", "cuda:0", "waiting"]
+    assert [line.strip() for line in below] == ([] if width == 200 else [f"{WORKER.name}: class 0.739 peak 0.34"])
