@@ -164,7 +164,16 @@ def mistakes(function: Command) -> Command:
 
 
 #: By name: importing their modules would import torch. LookupErrors come with a sentence of ours only as `Unknown`.
-_MISTAKES = {"StudyError", "DataError", "StorageError", "ModelError", "Refused", "Unknown", "DashboardError"}
+_MISTAKES = {
+    "StudyError",
+    "DataError",
+    "StorageError",
+    "Unreachable",
+    "ModelError",
+    "Refused",
+    "Unknown",
+    "DashboardError",
+}
 
 
 #: What a path that the user named can be: not writable, not there, not a folder, on a full or read-only disk.

@@ -137,15 +137,19 @@ def prepare(
 
 
 def _work(study: str, place: Place, options: Options) -> NoReturn:
+    from hpo.patience import DatabaseGone, Patience
     from hpo.resolve import resolve
     from hpo.worker import Worker
 
-    store = place.store()
+    def made() -> Worker:
+        store = place.store()
+        return Worker(store, place.files, store.studies.get(study), resolve, options, click.echo)
+
     try:
-        made = Worker(store, place.files, store.studies.get(study), resolve, options, click.echo)
-    except LookupError as error:
+        worker = Patience(60 * options.database_patience, click.echo).until(made)
+    except (LookupError, DatabaseGone) as error:
         raise Mistake(str(error)) from None
-    code = made.run()
+    code = worker.run()
     # Without taking apart the interpreter, which with torch in it takes a second; everything is on disk.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -25,7 +25,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from hpo.files import make_folder
 from hpo.store import tables
-from hpo.store.errors import UNUSABLE, LeaseLost, StorageError, cause
+from hpo.store.errors import DATABASE_ERRORS, UNUSABLE, LeaseLost, StorageError, Unreachable, cause
 from hpo.store.url import parse_url, redacted
 from hpo.store.versions import hpo_version, is_backup, other_optuna
 from hpo.store.watch import grace_period
@@ -78,7 +78,8 @@ class Database(RDBStorage):
                 if made:
                     _note_version(engine)
         except (*UNUSABLE, OSError) as error:
-            raise StorageError(f"cannot use {redacted(url)}: {cause(error)}") from None
+            away = isinstance(error, DATABASE_ERRORS)
+            raise (Unreachable if away else StorageError)(f"cannot use {redacted(url)}: {cause(error)}") from None
         finally:
             engine.dispose()
         if parsed.get_backend_name() == "sqlite":

@@ -10,6 +10,10 @@ class StorageError(Exception):
     """The database cannot be used as it is; the message says why and what to do. Never holds a password."""
 
 
+class Unreachable(StorageError):
+    """It does not answer, and may later."""
+
+
 def cause(error: BaseException) -> str:
     """What the database itself said, in one line: SQLAlchemy's errors end in the statement and an address."""
     said = getattr(error, "orig", None) or error.__cause__ or error
@@ -28,6 +32,7 @@ DATABASE_ERRORS = (
     sa.exc.PendingRollbackError,
     sa.exc.TimeoutError,
     optuna.exceptions.StorageInternalError,
+    Unreachable,
 )
 
 

@@ -1,9 +1,9 @@
 """Kill a worker at every SQL statement of its life, or let every statement fail once; a second worker then mends it.
 
-    python -m tests.faults.sweep URL kill|takeover|error
+    python -m tests.faults.sweep URL kill|takeover|error [EVERY]
 
-A process of its own: it imports torch once and forks, so that a point costs a fraction of a second. Every point has a
-study of its own, of one trial. Prints JSON: the number of points, and what was wrong at which.
+A process of its own: it imports torch once and forks, so that a point costs a second. Every point has a study of its
+own, of one trial; EVERY 5 takes every fifth statement. Prints JSON: the number of points, and what was wrong at which.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import hpo.worker
 from hpo.files import RunFiles
 from hpo.launching import create_or_resume
 from hpo.options import Options
+from hpo.patience import Patience
 from hpo.store import Store
 from hpo.study import Study
 from hpo.worker import Worker
@@ -43,41 +45,55 @@ MOST = 400
 MIDDLE = 40
 
 
-def main(url: str, kind: str) -> int:
+def main(url: str, kind: str, every: str = "1") -> int:
     torch.set_num_threads(1)
-    hpo.worker.grace_period = lambda: GRACE
+    vars(hpo.worker)["grace_period"] = lambda: GRACE
     wrong: dict[int, str] = {}
+    points = 0
     with tempfile.TemporaryDirectory() as folder:
         files = RunFiles(Path(folder))
-        _forked(lambda: Store(url, create=True).close())
-        for point in itertools.count(1):
-            name = f"point-{point}"
-            _forked(lambda name=name: _create(url, files, name))  # type: ignore[misc]
-            if kind == "takeover":
-                _forked(lambda name=name: _work(url, files, name, MIDDLE, _kill))  # type: ignore[misc]
-            how = _fail if kind == "error" else _kill
-            code = _forked(lambda name=name, point=point: _work(url, files, name, point, how))  # type: ignore[misc]
-            if code not in (0, -signal.SIGKILL) or (kind == "error" and code != 0):
-                wrong[point] = f"the worker ended with {code}"
-            if kind != "error":
-                _forked(lambda name=name: _work(url, files, name, MOST, how))  # type: ignore[misc]
-            print(point, code, file=sys.stderr, flush=True)
-            trouble = _ask(lambda name=name: _trouble(url, name))  # type: ignore[misc]
+        _forked(partial(_make, url))
+        for point in range(1, MOST, int(every)):
+            reached, trouble = _at(url, files, kind, point)
             if trouble:
                 wrong[point] = trouble
-            if (kind != "error" and code == 0) or point == MOST or _ask(lambda point=point: _reached(point)):  # type: ignore[misc]
+            if not reached:
                 break
-    print(json.dumps({"points": point, "wrong": wrong}))
+            points += 1
+            print(f"{kind} at statement {point}: {trouble or 'mended'}", file=sys.stderr, flush=True)
+    print(json.dumps({"points": points, "wrong": wrong}))
     return 1 if wrong else 0
 
 
-_REACHED = Path(tempfile.mkdtemp()) / "statements"
+def _at(url: str, files: RunFiles, kind: str, point: int) -> tuple[bool, str]:
+    """Whether the worker reached this statement, and what was wrong afterwards."""
+    name = f"point-{point}"
+    _forked(partial(_create, url, files, name))
+    if kind == "takeover":
+        _forked(partial(_work, url, files, name, MIDDLE, _kill))
+    made = files.root / "statements"
+    made.unlink(missing_ok=True)
+    code = _forked(partial(_work, url, files, name, point, _fail if kind == "error" else _kill))
+    if code == 0:
+        trouble = files.root / "trouble"
+        checked = _forked(partial(_write_trouble, url, name, trouble))
+        return int(made.read_text()) >= point, trouble.read_text() if checked == 0 else "could not be checked"
+    if kind == "error" or code != -signal.SIGKILL:
+        return True, f"the worker ended with {code}"
+    second = _forked(partial(_work, url, files, name, MOST, _kill))
+    if second != 0:
+        return True, f"the second worker ended with {second}"
+    trouble = files.root / "trouble"
+    checked = _forked(partial(_write_trouble, url, name, trouble))
+    return True, trouble.read_text() if checked == 0 else "could not be checked"
 
 
-def _reached(point: int) -> str:
-    """Something, when the last worker made fewer statements than this."""
-    made = int(_REACHED.read_text()) if _REACHED.exists() else MOST
-    return "all" if made < point else ""
+def _make(url: str) -> None:
+    Store(url, create=True).close()
+
+
+def _write_trouble(url: str, name: str, path: Path) -> None:
+    path.write_text(_trouble(url, name))
 
 
 def _create(url: str, files: RunFiles, name: str) -> None:
@@ -105,9 +121,11 @@ def _work(url: str, files: RunFiles, name: str, point: int, strike: Callable[[],
     for moment in ("before_cursor_execute", "commit", "rollback"):
         event.listen(store.database.engine, moment, statement)
     options = Options(threads=1, promote=False, checkpoint_every=0.0, database_patience=1.0)
-    worker = Worker(store, files, record, lambda *_: Faulty(), options, lambda text: None)
+    made = partial(Worker, store, files, record, lambda *_: Faulty(), options, lambda text: None)
+    worker = Patience(60.0, lambda text: None).until(made)
     code = worker.run()
-    _REACHED.write_text(str(seen[0]))
+    event.remove(store.database.engine, "before_cursor_execute", statement)
+    (files.root / "statements").write_text(str(seen[0]))
     os._exit(code)
 
 
@@ -148,13 +166,6 @@ def _forked(action: Callable[[], None]) -> int:
             traceback.print_exc()
             os._exit(99)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def _ask(question: Callable[[], str]) -> str:
-    """The answer of a forked process."""
-    answer = Path(tempfile.mkdtemp()) / "answer"
-    code = _forked(lambda: answer.write_text(question()) and None)  # type: ignore[func-returns-value]
-    return answer.read_text() if answer.exists() else f"no answer ({code})"
 
 
 if __name__ == "__main__":
