@@ -87,6 +87,30 @@ def folds_of(found: list[JobRecord], role: str) -> list[JobRecord]:
 # ---- planning
 
 
+def test_a_larger_budget_keeps_the_promotion_while_the_same_trial_wins(made: Callable[..., Launched]) -> None:
+    launched = made(values=(0.5, 0.9))
+    promote(launched)
+    before = final(launched)
+    told(launched, 0.7)
+    assert promote(launched) == jobs(launched)
+    assert final(launched) == before and before.status == "done"
+
+
+def test_a_larger_budget_promotes_the_new_winner_up_to_its_refit(made: Callable[..., Launched]) -> None:
+    """And the earlier winner once more, when it wins again: its folds are done, and one look must plan the refit."""
+    launched = made(values=(0.5, 0.7))
+    promote(launched)
+    told(launched, 0.9)
+    promote(launched)
+    assert (final(launched).candidate, final(launched).status) == (2, "done")
+    launched.store.promotions.reset(launched.record.study_id)  # all folds are done; only the refit is left to plan
+    plan(launched.store, launched.record, launched.spec)
+    waiting = [(job.candidate, job.fold) for job in jobs(launched) if job.state == "waiting"]
+    assert waiting == [(2, -1)]
+    promote(launched)
+    assert final(launched).status == "done"
+
+
 def test_the_best_and_the_baseline_are_trained_on_every_fold(made: Callable[..., Launched]) -> None:
     launched = made(values=(0.5, 0.9, 0.7))
     plan(launched.store, launched.record, launched.spec)

@@ -27,6 +27,8 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
     yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
     yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
+    if now["states"]["RUNNING"] and not now["workers"]:
+        yield "", f"nobody works on it: `hpo launch {typed(record)}` goes on with the {now['states']['RUNNING']} begun"
     if now["exhausted"]:
         yield "", "space exhausted: every point has been evaluated"
     if now["stop"] == "broken":

@@ -46,6 +46,22 @@ def test_the_same_error_in_the_first_trials_stops_the_study(field: Field) -> Non
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_mended_code_goes_on_while_no_trial_has_a_value(field: Field) -> None:
+    field.write(trials=6)
+    text = (field.folder / "faults.yaml").read_text().replace("loss: {pause", "loss: {fault: exception, pause")
+    (field.folder / "faults.yaml").write_text(text)
+    assert "mend it, then the same command goes on" in finished(field.launch("--workers", "1"), code=1)
+    code = (field.folder / "faulty.py").read_text()
+    (field.folder / "faulty.py").write_text(code.replace('raise RuntimeError("the objective has a bug")', "return 1.0"))
+    output = finished(field.launch("--workers", "1"))
+    assert "changed: objective: " in output and "no trial has a value yet" in output
+    assert [trial.state for trial in field.trials()] == ["FAIL"] * 3 + ["COMPLETE"] * 3
+    (field.folder / "faulty.py").write_text(code)
+    refused = finished(field.launch("--workers", "1", "--trials", "7"), code=2)
+    assert "faulty.py:Faulty has changed since the study was launched" in refused
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_trial_that_takes_too_long_teaches_the_sampler(field: Field) -> None:
     field.write(trials=2, epochs=50, pause=0.2)
     text = (field.folder / "faults.yaml").read_text().replace("epochs: 50", "epochs: 50, max_trial_minutes: 0.02")
