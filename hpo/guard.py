@@ -269,10 +269,14 @@ def _tame_csv(app: WSGIApplication, environ: WSGIEnvironment, start_response: St
 
 def _without_formulas(text: str) -> str:
     """`text` with an apostrophe before every cell that a spreadsheet would compute; numbers stay."""
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a user attribute may be longer than 128 kB
     written = io.StringIO(newline="")
     rows = csv.reader(io.StringIO(text, newline=""))
-    csv.writer(written).writerows([_tamed(cell) for cell in row] for row in rows)
+    usual = csv.field_size_limit()
+    csv.field_size_limit(max(usual, len(text)))  # a user attribute may be longer than 128 kB
+    try:
+        csv.writer(written).writerows([_tamed(cell) for cell in row] for row in rows)
+    finally:
+        csv.field_size_limit(usual)  # it holds for the whole process
     return written.getvalue()
 
 

@@ -303,7 +303,9 @@ def test_cells_that_compute(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", ["-0.5", "+1", "-1e-05", "-inf", "1", "a=b", "", 'say "hi", twice', "x" * 200_000])
 def test_cells_that_do_not(cell: str) -> None:
+    usual = csv.field_size_limit(10**6)  # to read the long one back
     assert served_cell(cell) == cell
+    csv.field_size_limit(usual)
 
 
 def served_cell(cell: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 #: Prime, so that a second sweep with another stride strikes other statements.
-EVERY = "23"
+EVERY = "41"
 
 
 @pytest.mark.slow
