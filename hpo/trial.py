@@ -26,8 +26,11 @@ class TooSlow(Exception):
     """The trial has used up its minutes."""
 
 
-def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
+def run_trial(lease: Lease, search: Search, around: Surroundings) -> str | None:
     """Bring the trial of this lease to an end, or give it back at its last epoch boundary.
+
+    Returns:
+        The class of its end, see `records.End`; None for a completion.
 
     Raises:
         Interrupted: the stop flag was set; the lease has been given back.
@@ -43,6 +46,7 @@ def run_trial(lease: Lease, search: Search, around: Surroundings) -> None:
             ending.failed("worker_lost", f"lost its worker {lease.losses} times in a row without a new epoch")
         else:
             _attempt(lease, search, around, log, ending)
+    return ending.end
 
 
 def end_hung(lease: Lease, search: Search, around: Surroundings, minutes: float) -> None:
@@ -128,6 +132,7 @@ class _Ending:
 
     def __init__(self, lease: Lease, search: Search, around: Surroundings, log: Log) -> None:
         self._lease, self._search, self._around, self._log = lease, search, around, log
+        self.end: str | None = None
 
     def complete(self, run: FoldRun) -> None:
         best = run.best
@@ -159,7 +164,7 @@ class _Ending:
     def _finish(
         self, state: TrialState, value: float | None, *, text: str, end: str | None = None, broken: str | None = None
     ) -> None:
-        lease = self._lease
+        lease, self.end = self._lease, end
         recorded = value if state != TrialState.FAIL else None
         tell = partial(self._search.tell, lease, state, value, broken)
         finish = partial(self._around.store.results.finish_trial, lease, tell, value=recorded, end=end)

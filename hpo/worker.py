@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from hpo.arrays import Feed, open_arrays
-from hpo.circuit import IN_A_ROW, broken_objective
+from hpo.circuit import BROKEN, IN_A_ROW, broken_objective
 from hpo.files import RunFiles
 from hpo.heart import Heart
 from hpo.objective import DataError, Objective, Split
@@ -165,8 +165,8 @@ class Worker:
         self._heart.hold(lease)
         try:
             if lease.job_id is None:
-                run_trial(lease, self._search, self._around)
-                self._patience.until(self._break_circuit)
+                if run_trial(lease, self._search, self._around) in BROKEN:
+                    self._patience.until(self._break_circuit)
             else:
                 run_job(lease, self._around)
         except Interrupted:
