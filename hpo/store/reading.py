@@ -88,30 +88,15 @@ class Reading:
 
         Taken from our own rows, which are written under a lease, not from Optuna's, which anybody may have told.
         """
-        lease, trial = tables.leases, tables.optuna_trials
-        order = lease.c.value.desc() if direction == "maximize" else lease.c.value.asc()
-        query = (
-            sa.select(trial.c.number)
-            .join(lease, lease.c.trial_id == trial.c.trial_id)
-            .where(trial.c.study_id == study_id, trial.c.state == TrialState.COMPLETE, lease.c.value.is_not(None))
-            .order_by(order, trial.c.number)
-            .limit(1)
-        )
+        query = _best_first(tables.optuna_trials.c.number, study_id, direction).limit(1)
         with self._db.reading() as connection:
             number = connection.execute(query).scalar_one_or_none()
         return None if number is None else self.trials(study_id, [number], start=number, curves=False)[0]
 
     def retired(self, study_id: int, direction: str, keep: int, among: Sequence[int]) -> list[int]:
         """Those of the given leases that are done and not of one of the `keep` best COMPLETE trials."""
-        lease, trial = tables.leases, tables.optuna_trials
-        order = lease.c.value.desc() if direction == "maximize" else lease.c.value.asc()
-        best = (
-            sa.select(lease.c.lease_id)
-            .join(trial, trial.c.trial_id == lease.c.trial_id)
-            .where(lease.c.study_id == study_id, trial.c.state == TrialState.COMPLETE, lease.c.value.is_not(None))
-            .order_by(order, trial.c.number)
-            .limit(keep)
-        )
+        lease = tables.leases
+        best = _best_first(lease.c.lease_id, study_id, direction).limit(keep)
         done = (lease.c.study_id == study_id, lease.c.state == "done", lease.c.lease_id.in_(among))
         query = sa.select(lease.c.lease_id).where(*done, lease.c.lease_id.not_in(best)).order_by(lease.c.lease_id)
         with self._db.reading() as connection:
@@ -197,6 +182,15 @@ class Reading:
         query = sa.select(attr.c.trial_id, attr.c.value_json).join(trial, trial.c.trial_id == attr.c.trial_id)
         rows = connection.execute(query.where(trial.c.study_id == study_id, attr.c.key == "configuration"))
         return {row.trial_id: json.loads(row.value_json) for row in rows}
+
+
+def _best_first(column: sa.Column[Any], study_id: int, direction: str) -> sa.Select[Any]:
+    """This column of the COMPLETE trials with a value, the best one first; the earlier one of equals."""
+    lease, trial = tables.leases, tables.optuna_trials
+    order = lease.c.value.desc() if direction == "maximize" else lease.c.value.asc()
+    query = sa.select(column).select_from(lease).join(trial, trial.c.trial_id == lease.c.trial_id)
+    complete = (lease.c.study_id == study_id, trial.c.state == TrialState.COMPLETE, lease.c.value.is_not(None))
+    return query.where(*complete).order_by(order, trial.c.number)
 
 
 def _trial(

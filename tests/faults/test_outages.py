@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,13 +100,10 @@ def test_a_writer_that_holds_sqlite_is_waited_for(field: Field, tmp_path: Path) 
     field.write(trials=4, epochs=20, pause=0.05)
     launched = field.launch("--workers", "2")
     field.wait(lambda: field.epochs() >= 8, "some epochs")
-    other = sqlite3.connect(tmp_path / "hpo.db", isolation_level=None, timeout=30)
-    other.execute("BEGIN IMMEDIATE")
-    before = field.trained()
-    field.wait(lambda: "does not answer" in worker_logs(field), "a worker that notices")
-    assert field.trained() > before, "training goes on"
-    other.execute("ROLLBACK")
-    other.close()
+    with held(tmp_path / "hpo.db"):
+        before = field.trained()
+        field.wait(lambda: "does not answer" in worker_logs(field), "a worker that notices")
+        field.wait(lambda: field.trained() > before, "training that goes on")
     finished(launched)
     assert_whole(field, trials=4, epochs=20)
     assert integrity(tmp_path / "hpo.db") == "ok"
@@ -169,16 +167,23 @@ def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field
     field.write(trials=1, epochs=200, pause=0.05)
     launched = field.launch("--workers", "1")
     field.wait(lambda: field.epochs() >= 3, "some epochs")
-    other = sqlite3.connect(tmp_path / "hpo.db", isolation_level=None, timeout=30)
-    other.execute("BEGIN IMMEDIATE")
-    field.wait(lambda: "does not answer" in worker_logs(field), "a worker that notices")
-    worker = field.workers()[0]
-    os.kill(worker.pid, signal.SIGTERM)
-    worker.wait(10)  # one attempt to give the trial back: the busy timeout, which follows the lease's grace
-    other.execute("ROLLBACK")
-    other.close()
+    with held(tmp_path / "hpo.db"):
+        field.wait(lambda: "does not answer" in worker_logs(field), "a worker that notices")
+        worker = field.workers()[0]
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.wait(10)  # one attempt to give the trial back: the busy timeout, which follows the lease's grace
     finished(launched)
     assert_whole(field, trials=1, epochs=200)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Another program's write transaction: nobody else writes meanwhile."""
+    other = sqlite3.connect(path, isolation_level=None, timeout=30)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
 
 
 def worker_logs(field: Field) -> str:
