@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from hpo.leaving import Leaving
 from hpo.store import DATABASE_ERRORS, Lease, Store, Watch
 
 
@@ -21,7 +22,7 @@ class Heart:
         study_id: whose leases are watched and whose stop request is heard.
         worker: this worker's name.
         grace: seconds without a change of its beat after which a lease is taken over.
-        alone: tells whether the supervisor that started this process is gone.
+        leaving: is told of a request to stop the study.
         hung: ends a unit of work, and this process, when no batch has been seen for `hung_seconds`.
         hung_seconds: see `hung`.
     """
@@ -32,11 +33,11 @@ class Heart:
         study_id: int,
         worker: str,
         grace: float,
-        alone: Callable[[], bool],
+        leaving: Leaving,
         hung: Callable[[Lease], None],
         hung_seconds: float,
     ) -> None:
-        self._store, self._study_id, self._worker, self._alone = store, study_id, worker, alone
+        self._store, self._study_id, self._worker, self._leaving = store, study_id, worker, leaving
         self._hung, self._hung_seconds = hung, hung_seconds
         self.watch = Watch(grace)
         self._interval = min(grace / 5, 5.0)
@@ -44,7 +45,6 @@ class Heart:
         self._guard = threading.Lock()
         self._end = threading.Event()
         self._progress = time.monotonic()
-        self.stop = threading.Event()  #: give back at the epoch boundary and end
         self.lost = threading.Event()  #: the lease held now belongs to someone else
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
         self._thread.start()
@@ -63,15 +63,20 @@ class Heart:
             self._progress = time.monotonic()
             self.lost.clear()
 
+    @property
+    def held(self) -> Lease | None:
+        """The lease that is renewed."""
+        return self._lease
+
     def should_stop(self) -> bool:
         """Asked by training between batches, which proves that it makes progress."""
         self._progress = time.monotonic()
-        return self.stop.is_set() or self.lost.is_set()
+        return self._leaving.asked.is_set() or self.lost.is_set()
 
     def rest(self, seconds: float) -> None:
         """Wait for work or for the database, or until asked to stop; a worker that waits does not hang."""
         self._progress = time.monotonic()
-        self.stop.wait(seconds)
+        self._leaving.asked.wait(seconds)
         self._progress = time.monotonic()
 
     def _run(self) -> None:
@@ -97,5 +102,8 @@ class Heart:
             self._hung(lease)
         self._store.leases.observe(self._study_id, self.watch)
         self._store.workers.seen(self._worker, "waiting" if lease is None else "training")
-        if self._store.studies.stop_requested(self._study_id) or self._alone():
-            self.stop.set()
+        stop = self._store.studies.stop_requested(self._study_id)
+        if stop:
+            self._leaving.asked.set()
+        if stop == "now":
+            self._leaving.at_once()

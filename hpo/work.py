@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
@@ -36,6 +39,7 @@ class Surroundings:
     checkpoint_every: float  #: seconds; 0 = every epoch
     patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
+    boundary: Boundary
 
     def retire_checkpoints(self) -> None:
         """Remove the checkpoints of everything that is done, except those of the best trials that are to be kept."""
@@ -58,6 +62,25 @@ class Surroundings:
             drops=drops,
             stop=self.stop,
         )
+
+
+class Boundary:
+    """The last epoch boundary of the training under way, for a thread that must end it from outside."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._save: Callable[[], None] | None = None
+
+    def reached(self, save: Callable[[], None] | None) -> None:
+        """A new boundary, and what saves it; None when the training is over."""
+        self._save = save
+
+    def save(self) -> None:
+        """Save it, once, whoever asks."""
+        with self._guard:
+            save, self._save = self._save, None
+            if save is not None:
+                save()
 
 
 @dataclass
@@ -109,12 +132,11 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     saved = time.monotonic()
     while not run.finished:
         boundary = run.snapshot()
+        around.boundary.reached(partial(_give_back, boundary, checkpoints, log))
         try:
             epoch = run.epoch()
         except Interrupted:
-            if len(boundary["epochs"]) > checkpoints.newest:
-                checkpoints.try_save(boundary, log.say)
-            log.say(f"given back after epoch {len(boundary['epochs'])}")
+            around.boundary.save()
             raise
         # While the database is away, its epochs are nowhere else.
         due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
@@ -124,6 +146,13 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)
         yield epoch, False
+
+
+def _give_back(boundary: Mapping[str, Any], checkpoints: Checkpoints, log: Log) -> None:
+    """Leave a checkpoint of the boundary for whoever goes on."""
+    if len(boundary["epochs"]) > checkpoints.newest:
+        checkpoints.try_save(boundary, log.say)
+    log.say(f"given back after epoch {len(boundary['epochs'])}")
 
 
 def _resume(run: FoldRun, checkpoints: Checkpoints, log: Log) -> bool:

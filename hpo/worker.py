@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import select
-import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +16,7 @@ from hpo.arrays import Feed, open_arrays
 from hpo.circuit import BROKEN, IN_A_ROW, broken_objective
 from hpo.files import RunFiles
 from hpo.heart import Heart
+from hpo.leaving import Leaving, end_process
 from hpo.objective import DataError, Objective, Split
 from hpo.options import GONE, HUNG, STOPPED, Options
 from hpo.patience import DatabaseGone, Patience
@@ -29,7 +27,7 @@ from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store, grace_period
 from hpo.stored import as_launched
 from hpo.training import Interrupted
 from hpo.trial import end_hung, run_trial
-from hpo.work import Surroundings
+from hpo.work import Boundary, Surroundings
 
 
 def require_device(device: str) -> None:
@@ -70,8 +68,9 @@ class Worker:
         self._search = Search(store, record, self._spec)
         store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), options.device)
         hung = 60 * options.hung_minutes
-        self._heart = Heart(store, record.study_id, self.name, grace_period(), self._alone, self._on_hang, hung)
-        stopped = self._heart.stop.is_set
+        self._leaving = Leaving(self._leave, supervised=options.supervised)
+        self._heart = Heart(store, record.study_id, self.name, grace_period(), self._leaving, self._on_hang, hung)
+        stopped = self._leaving.asked.is_set
         self._patience = Patience(60 * options.database_patience, self._say, self._heart.rest, stopped)
         source = Path(record.data) if record.data else None
         arrays = open_arrays(objective, source, self._spec.fixed, files.cache, record.fingerprint)
@@ -87,6 +86,7 @@ class Worker:
             checkpoint_every=options.checkpoint_every,
             patience=self._patience,
             stop=self._heart.should_stop,
+            boundary=Boundary(),
         )
 
     def run(self) -> int:
@@ -95,8 +95,7 @@ class Worker:
         0 when nothing is left to do or the study was stopped, STOPPED for a signal, GONE when the database has been
         away for too long.
         """
-        signals = _on_signals(self._heart)
-        with self._heart:
+        with self._leaving, self._heart:
             try:
                 self._work_on()
                 if not self._patience.away:
@@ -106,11 +105,11 @@ class Worker:
                 return GONE
             except DATABASE_ERRORS:
                 pass  # asked to stop while the database is away
-        return STOPPED if signals else 0
+        return STOPPED if self._leaving.signals else 0
 
     def _work_on(self) -> None:
         patience = min(self._heart.watch.grace / 10, 0.5)
-        while not self._heart.stop.is_set():
+        while not self._leaving.asked.is_set():
             if self._patience.until(self._stop_requested):
                 return
             # Asked first: the last trial may end elsewhere in between, and the promotion is still to be planned.
@@ -176,9 +175,10 @@ class Worker:
         except DATABASE_ERRORS as error:
             self._heart.watch.forget()
             self._patience.failed(error)
-            if not self._heart.stop.is_set():
+            if not self._leaving.asked.is_set():
                 self._give_back(lease)
         finally:
+            self._around.boundary.reached(None)
             self._heart.hold(None)
 
     def _break_circuit(self) -> None:
@@ -196,10 +196,20 @@ class Worker:
                 end_hung(lease, self._search, self._around, self._options.hung_minutes)
         except Exception as error:  # it goes on elsewhere, or will be taken over
             self._say(f"could not end its trial: {error}")
-        os._exit(HUNG)
+        end_process(HUNG)
+
+    def _leave(self) -> None:
+        """Save and return what the main thread trains, which does not come to do it in time."""
+        lease = self._heart.held
+        self._say("leaves without waiting for its running batch")
+        if lease is not None:
+            self._around.boundary.save()
+            self._give_back(lease)
+        with contextlib.suppress(*DATABASE_ERRORS):
+            self._store.workers.gone(self.name, "stopped")
 
     def _give_back(self, lease: Lease) -> None:
-        """Return work that the database's trouble interrupted; silent, it would be taken over after the grace."""
+        """Return work that cannot be brought to an end here; silent, it would be taken over after the grace."""
         try:
             with self._store.leases.under(lease):
                 self._store.leases.give_back(lease)
@@ -213,29 +223,3 @@ class Worker:
 
     def _nothing_left(self) -> bool:
         return self._store.leases.open(self._record.study_id) == 0
-
-    def _alone(self) -> bool:
-        """Whether the supervisor's end of our standard input was closed."""
-        if not self._options.supervised:
-            return False
-        readable, _, _ = select.select([sys.stdin], [], [], 0)
-        return bool(readable) and not os.read(sys.stdin.fileno(), 1)
-
-
-def _on_signals(heart: Heart) -> list[int]:
-    """The first signal stops after the running batch, a second one at once (everything on record stays whole).
-
-    Returns:
-        The signals that have come, added as they come.
-    """
-    caught: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        if caught:
-            os._exit(128 + number)
-        caught.append(number)
-        heart.stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, handle)
-    return caught

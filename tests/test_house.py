@@ -146,7 +146,7 @@ def test_only_workers_engines_and_commands_have_processes_and_signals() -> None:
     found = imported_by("subprocess") | imported_by("signal") | imported_by("multiprocessing")
     started = re.compile(r"os\.(fork|kill|exec|spawn|system|popen)")
     found |= {name_of(path) for path in FILES for name, _ in calls(path) if started.match(name)}
-    assert outside(found, "hpo/worker.py", "hpo/engines", "hpo/cli") == set()
+    assert outside(found, "hpo/leaving.py", "hpo/engines", "hpo/cli") == set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -22,7 +22,7 @@ from hpo.search import Search
 from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun
-from hpo.work import Surroundings
+from hpo.work import Boundary, Surroundings
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder
@@ -229,5 +229,6 @@ def launch(url: str, root: Path, text: str = STUDY, objective: Objective | None 
         checkpoint_every=0.0,
         stop=lambda: False,
         patience=Patience(0.0, lambda _: None),
+        boundary=Boundary(),
     )
     return Launched(store, files, record, spec, replace(around, **changes))

@@ -11,14 +11,18 @@ from hpo.cli.group import Place, existing, placed, typed
 
 @click.command()
 @click.argument("study")
-@click.option("--now", is_flag=True, help="Do not wait for the workers to say that they have stopped.")
+@click.option("--now", is_flag=True, help="Workers do not wait for their running batch.")
 @click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait for the workers.")
 @placed
 def stop(study: str, now: bool, timeout: float, place: Place) -> None:
     """Ask all workers of a study to give their trials back, wherever they run. `hpo launch` goes on.
 
+    They hear it within 5 s, and end after their running batch, or 5 s later without it; --now, without it at once.
+    Every trial is given back at its last epoch boundary.
+
     \b
     hpo stop abr
+    hpo stop abr --now
     """
     import time
 
@@ -34,10 +38,10 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
         return
     click.echo(f"asked {len(workers)} worker{'s' * (len(workers) > 1)} of {record.name} to stop")
     deadline = time.monotonic() + timeout
-    while workers and not now and time.monotonic() < deadline:
+    while workers and time.monotonic() < deadline:
         time.sleep(0.2)
         workers = active(store.reading.workers(record.study_id))
-    if workers and not now:
+    if workers:
         click.echo(f"{len(workers)} have not said that they stopped: " + ", ".join(worker.name for worker in workers))
         raise SystemExit(1)
     click.echo(f"`hpo launch {typed(record)}` goes on")

@@ -137,6 +137,7 @@ def prepare(
 
 
 def _work(study: str, place: Place, options: Options) -> NoReturn:
+    from hpo.leaving import end_process
     from hpo.patience import DatabaseGone, Patience
     from hpo.resolve import resolve
     from hpo.worker import Worker
@@ -149,11 +150,7 @@ def _work(study: str, place: Place, options: Options) -> NoReturn:
         worker = Patience(60 * options.database_patience, click.echo).until(made)
     except (LookupError, DatabaseGone) as error:
         raise Mistake(str(error)) from None
-    code = worker.run()
-    # Without taking apart the interpreter, which with torch in it takes a second; everything is on disk.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    end_process(worker.run())
 
 
 def _await_go() -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,8 +26,8 @@ from hpo.wording import last_line
 
 #: Restarts of one slot whose worker brought nothing to an end before the slot is given up.
 MOST_RESTARTS = 3
-#: Seconds a worker has to give its work back before it is killed.
-PATIENCE = 15.0
+#: Seconds a worker has to give its work back before it is killed. It needs 5 at most, unless the machine is too busy.
+PATIENCE = 10.0
 
 
 def devices(wanted: str, workers: int) -> list[str]:
@@ -201,18 +202,20 @@ class LocalEngine:
         assert slot.process is not None
         pid = slot.process.pid
         names = store.workers.names(study_id, socket.gethostname(), pid)
-        returned = sum(store.leases.give_back_lost(name) for name in names)
+        returned = sum(store.leases.give_back_lost(name, losses=int(code != STOPPED)) for name in names)
+        ended = code == STOPPED or (code == 0 and not returned)  # because it was asked to, or by itself
         for name in names:
-            store.workers.gone(name, "lost")
+            store.workers.gone(name, "stopped" if ended else "lost")
         slot.process = None  # only now: while the database is away, the next tick tries again
-        if returned:
+        _kill_group(pid)
+        slot.finished = ended or code in (MISTAKE, GONE)
+        if code == STOPPED:
+            self._say(f"worker {pid} was asked to end by a signal, and gave its work back")
+        elif returned:
             self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
-        elif code in (0, STOPPED):
-            slot.finished = True
-            return
         if code in (MISTAKE, GONE):
-            slot.finished = True
             self._say(last_line(slot.log.read_text()) or f"a worker ended ({_cause(code)})")
+        if slot.finished:
             return
         slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1
         if slot.restarts > MOST_RESTARTS:
@@ -220,6 +223,12 @@ class LocalEngine:
             self._say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")
             return
         slot.restart_at = time.monotonic() + 2.0 ** (slot.restarts - 1)
+
+
+def _kill_group(pid: int) -> None:
+    """End what a dead worker had started; each worker leads a process group of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _cause(code: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ class Faulty(Objective):
         {
             "data.batch_size": 16,
             "loss.number_weight": 1.0,
-            #: none, nan, oom, hang, exception, exit, abort, data
+            #: none, nan, oom, hang, exception, exit, abort, data, child (a process that outlives its parent)
             "loss.fault": "none",
             #: Seconds that each training batch takes.
             "loss.pause": 0.0,
@@ -98,6 +99,8 @@ def _happen(fault: str) -> float:
         raise RuntimeError("the objective has a bug")
     if fault == "data":
         raise DataError("recording 17 ends in the middle")
+    if fault == "child":
+        subprocess.Popen(["sleep", "1000"])
     if fault == "exit":
         sys.exit("the objective leaves")
     if fault == "abort":

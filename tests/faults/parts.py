@@ -8,14 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
+import sqlalchemy as sa
 
+from hpo.files import RunFiles
+from hpo.launching import create_or_resume
+from hpo.options import STOPPED
 from hpo.records import TrialRecord
-from hpo.store import DATABASE_ERRORS, StorageError, Store, Unknown
+from hpo.resolve import file_hash, resolve
+from hpo.store import DATABASE_ERRORS, StorageError, Store, Unknown, tables
+from hpo.study import Study
 
 #: Seconds of silence after which a lease is taken over in these tests.
 GRACE = 2
@@ -56,6 +64,17 @@ class Field:
         """`hpo launch` of the study, without promotion and report."""
         return self.start("launch", "faults.yaml", "--no-promote", "--no-report", "--devices", "cpu", *words, **environ)
 
+    def create(self) -> None:
+        """The study on record, for workers of one's own."""
+        spec = Study.read(self.folder / "faults.yaml", resolve)
+        objective, store, files = resolve(spec.objective), Store(self.url, create=True), RunFiles(self.folder / "runs")
+        create_or_resume(spec, None, store, files, objective, file_hash(spec.objective), lambda _: None)
+        store.close()
+
+    def work(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        """`hpo worker` of the study, which nobody supervises."""
+        return self.start("worker", "faults", "--no-promote", "--device", "cpu", "--threads", "1", *words, **environ)
+
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         own = {"HPO_STORAGE": self.url, "HPO_LEASE_SECONDS": str(GRACE), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
@@ -95,15 +114,45 @@ class Field:
         except (StorageError, Unknown, *DATABASE_ERRORS):
             return []
 
+    def leases(self) -> dict[int, Any]:
+        """Worker, process, state, token and attempt of every trial; none while there is no study."""
+        lease, trial, worker = tables.leases.c, tables.optuna_trials.c, tables.workers.c
+        query = (
+            sa.select(trial.number, worker.pid, lease.worker, lease.state, lease.token, lease.attempt)
+            .join(tables.optuna_trials, trial.trial_id == lease.trial_id)
+            .join(tables.workers, worker.name == lease.worker)
+        )
+        try:
+            with self.store() as store, store.database.reading() as connection:
+                return {row.number: row for row in connection.execute(query)}
+        except (StorageError, *DATABASE_ERRORS):
+            return {}
+
+    def held_by(self, pid: int) -> int | None:
+        """Number of the trial that a process works on."""
+        return next((n for n, row in self.leases().items() if row.pid == pid and row.state == "held"), None)
+
+    def done_by(self, pid: int) -> list[int]:
+        """Numbers of the trials that a process has brought to an end."""
+        return [n for n, row in self.leases().items() if row.pid == pid and row.state == "done"]
+
+    def ended(self) -> int:
+        return sum(row.state == "done" for row in self.leases().values())
+
     def epochs(self) -> int:
         return sum(len(trial.epochs) for trial in self.trials())
 
+    def wait_for_epochs(self, more: int) -> None:
+        """Until so many more epochs are on record than now."""
+        goal = self.epochs() + more
+        self.wait(lambda: self.epochs() >= goal, f"{more} more epochs")
+
     def wait(self, condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
-        """Until the condition holds; at once a failure when a process has failed."""
+        """Until the condition holds; at once a failure when a process has failed, by itself and not by our hand."""
         deadline = time.monotonic() + seconds
         while not condition():
             for process in self.processes:
-                if process.poll():
+                if process.poll() not in (None, 0, STOPPED, -signal.SIGKILL):
                     raise AssertionError(f"no {what}: exit code {process.returncode}\n{process.communicate()[0]}")
             assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
             time.sleep(0.05)
@@ -115,7 +164,14 @@ class Field:
 
     def trained(self) -> int:
         """Epochs that were trained, as the logs have it: also those that are not on record."""
-        return len(re.findall(r" epoch \d+/", self.logs()))
+        return sum(self.trained_epochs().values())
+
+    def trained_epochs(self) -> Counter[tuple[str, int]]:
+        """How often each epoch of each trial was trained."""
+        found: Counter[tuple[str, int]] = Counter()
+        for file in self.folder.glob("runs/studies/*/trials/*.log"):
+            found.update((file.stem, int(epoch)) for epoch in re.findall(r" epoch (\d+)/", file.read_text()))
+        return found
 
     def end(self) -> None:
         """Kill whatever is left."""

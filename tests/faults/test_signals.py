@@ -1,0 +1,102 @@
+"""Signals: given back at the last epoch boundary, out in time, no process left behind, no second writer."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import psutil
+import pytest
+
+from hpo import leaving
+from tests.faults import signals
+from tests.faults.parts import Field, assert_whole, finished
+
+SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+def test_preemption(field: Field) -> None:
+    signals.preempted(field, trials=4, workers=2)
+
+
+def test_a_sleeper_writes_nothing_and_works_on(field: Field) -> None:
+    signals.put_to_sleep(field, trials=6)
+
+
+def test_workers_do_not_outlive_their_supervisor(field: Field) -> None:
+    signals.without_supervisor(field, rounds=2, workers=2)
+
+
+@SQLITE
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_other_signals_do_the_same(field: Field, number: signal.Signals) -> None:
+    field.write(trials=1, epochs=40, pause=0.02)
+    field.create()
+    worker = field.work()
+    field.wait(lambda: field.epochs() >= 3, "epochs")
+    signals.ask_to_end([worker], number)
+    assert field.leases()[0].state == "returned"
+    finished(field.work())
+    assert_whole(field, trials=1, epochs=40)
+    assert field.trained() == 40
+
+
+def test_a_batch_that_takes_long_is_not_waited_for(field: Field) -> None:
+    """The epochs before it are saved, though no checkpoint was due, and the trial is anybody's at once."""
+    field.write(trials=1, epochs=4)
+    sleep_in_the_third_epoch(field)
+    field.create()
+    worker = field.work()
+    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    signals.ask_to_end([worker])
+    assert "leaves without waiting for its running batch" in finished(worker, code=None)
+    assert field.leases()[0].state == "returned" and "given back after epoch 2" in field.logs()
+    finished(field.work())
+    assert_whole(field, trials=1, epochs=4)
+    assert "resumed after epoch 2" in field.logs() and field.trained() == 4
+
+
+def sleep_in_the_third_epoch(field: Field) -> None:
+    """The fifth batch of training, once, takes longer than anybody waits for; an epoch has two."""
+    path = field.folder / "faulty.py"
+    pause = 'time.sleep(params.loss["pause"])'
+    path.write_text(path.read_text().replace(pause, SLEEP))
+
+
+SLEEP = """\
+Path(f"batch-{len(list(Path().glob('batch-*')))}").touch()
+            if Path("batch-4").exists() and not Path("slow").exists():
+                Path("slow").touch()
+                time.sleep(100)"""
+
+
+@SQLITE
+def test_a_second_signal_ends_at_once_and_loses_nothing(field: Field) -> None:
+    field.write(trials=1, epochs=4)
+    sleep_in_the_third_epoch(field)
+    field.create()
+    worker = field.work()
+    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    moment = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(signal.SIGUSR1)  # another number: two equal ones may arrive as one
+    worker.wait(signals.PROMISED)
+    assert time.monotonic() - moment < leaving.BATCH, "before the deadline of the first one"
+    assert field.leases()[0].state == "held"
+    finished(field.work())
+    assert_whole(field, trials=1, epochs=4)
+
+
+@SQLITE
+def test_what_an_objective_has_started_ends_with_its_worker(field: Field) -> None:
+    field.write(trials=1, epochs=100, pause=0.05)
+    text = (field.folder / "faults.yaml").read_text()
+    (field.folder / "faults.yaml").write_text(text.replace("loss: {pause", "loss: {fault: child, pause"))
+    launched = field.launch("--workers", "1")
+    for strike in (signal.SIGKILL, signal.SIGTERM):
+        field.wait(lambda: any(worker.children() for worker in field.workers()), "a child")
+        worker = field.workers()[0]
+        children = worker.children()
+        worker.send_signal(strike)
+        assert psutil.wait_procs(children, timeout=2 * signals.PROMISED)[1] == []
+    assert "was asked to end by a signal" in finished(launched, code=1)
