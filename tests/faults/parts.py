@@ -24,6 +24,7 @@ from hpo.records import TrialRecord
 from hpo.resolve import file_hash, resolve
 from hpo.store import DATABASE_ERRORS, StorageError, Store, Unknown, tables
 from hpo.study import Study
+from tests.faults.nursery import Forked
 
 #: Seconds of silence after which a lease is taken over in these tests.
 GRACE = 2
@@ -52,7 +53,8 @@ class Field:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
-        self.processes: list[subprocess.Popen[str]] = []
+        self.environ = {"HPO_STORAGE": url, "HPO_LEASE_SECONDS": str(GRACE), "OMP_NUM_THREADS": "1"}
+        self.processes: list[subprocess.Popen[str] | Forked] = []
         (folder / "faulty.py").write_text((Path(__file__).parent / "faulty.py").read_text())
 
     def write(self, *, trials: int, epochs: int = 3, pause: float = 0.0, pruner: str = "none", more: str = "") -> None:
@@ -71,16 +73,19 @@ class Field:
         create_or_resume(spec, None, store, files, objective, file_hash(spec.objective), lambda _: None)
         store.close()
 
-    def work(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+    def work(self, *words: str) -> Forked:
         """`hpo worker` of the study, which nobody supervises."""
-        return self.start("worker", "faults", "--no-promote", "--device", "cpu", "--threads", "1", *words, **environ)
+        command = ("worker", "faults", "--no-promote", "--device", "cpu", "--threads", "1", *words)
+        output = self.folder / f"worker-{len(self.processes)}.txt"
+        worker = Forked(command, self.folder, self.environ, output)
+        self.processes.append(worker)
+        return worker
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[str]:
-        own = {"HPO_STORAGE": self.url, "HPO_LEASE_SECONDS": str(GRACE), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "hpo", *words],
             cwd=self.folder,
-            env=os.environ | own | environ,
+            env=os.environ | self.environ | environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -136,6 +141,10 @@ class Field:
         """Numbers of the trials that a process has brought to an end."""
         return [n for n, row in self.leases().items() if row.pid == pid and row.state == "done"]
 
+    def states(self) -> Counter[str]:
+        """How many trials are in which state."""
+        return Counter(trial.state for trial in self.trials())
+
     def ended(self) -> int:
         return sum(row.state == "done" for row in self.leases().values())
 
@@ -159,8 +168,13 @@ class Field:
 
     def logs(self) -> str:
         """Every trial log, one after the other."""
-        files = sorted(self.folder.glob("runs/studies/*/trials/*.log"))
-        return "\n".join(file.read_text() for file in files)
+        return "\n".join(file.read_text() for file in self._trial_logs())
+
+    def trial_log(self, number: int) -> str:
+        return next(file.read_text() for file in self._trial_logs() if int(file.stem) == number)
+
+    def _trial_logs(self) -> list[Path]:
+        return sorted(self.folder.glob("runs/studies/*/trials/*.log"))
 
     def trained(self) -> int:
         """Epochs that were trained, as the logs have it: also those that are not on record."""
@@ -169,7 +183,7 @@ class Field:
     def trained_epochs(self) -> Counter[tuple[str, int]]:
         """How often each epoch of each trial was trained."""
         found: Counter[tuple[str, int]] = Counter()
-        for file in self.folder.glob("runs/studies/*/trials/*.log"):
+        for file in self._trial_logs():
             found.update((file.stem, int(epoch)) for epoch in re.findall(r" epoch (\d+)/", file.read_text()))
         return found
 
@@ -186,7 +200,7 @@ class Field:
                 started.stdout.close()
 
 
-def finished(process: subprocess.Popen[str], code: int | None = 0, seconds: float = 120.0) -> str:
+def finished(process: subprocess.Popen[str] | Forked, code: int | None = 0, seconds: float = 120.0) -> str:
     """What a process has printed, once it has ended with this exit code."""
     output = process.communicate(timeout=seconds)[0]
     assert code is None or process.returncode == code, f"exit code {process.returncode}:\n{output}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
+from collections.abc import Sequence
 
 import psutil
 
 from hpo.options import STOPPED
+from tests.faults.nursery import Forked
 from tests.faults.parts import Field, assert_whole, finished
 
 #: Seconds within which a worker that is asked to end has ended.
@@ -33,7 +34,7 @@ def preempted(field: Field, *, trials: int, workers: int, epochs: int = 8, pause
     return f"{rounds} rounds, slowest end {slowest:.1f} s, {attempts} trials given back, no epoch twice"
 
 
-def ask_to_end(processes: list[subprocess.Popen[str]], number: int = signal.SIGTERM) -> list[float]:
+def ask_to_end(processes: Sequence[Forked], number: int = signal.SIGTERM) -> list[float]:
     """Seconds that each took to end after the signal, all having said that they were asked to."""
     moment = time.monotonic()
     for process in processes:

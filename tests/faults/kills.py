@@ -1,0 +1,122 @@
+"""Kill -9, over and over: what must hold, at any size."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+from hpo.records import TrialRecord
+from tests.faults.nursery import Forked
+from tests.faults.parts import Field, assert_whole, finished
+
+#: Rungs at every epoch: the pruner has something to decide while workers die.
+PRUNER = "{name: asha, min_resource: 1}"
+
+
+def storm(
+    field: Field,
+    *,
+    trials: int,
+    workers: int,
+    every: float,
+    seed: int,
+    epochs: int = 8,
+    pause: float = 0.05,
+    most: int | None = None,
+) -> tuple[int, str]:
+    """Kill a random worker every so many seconds and start another, until the study is done; `most` ends the killing.
+
+    Nobody supervises: a dead worker's trial waits for the end of its lease.
+
+    Returns:
+        How many were killed, and what was found.
+    """
+    chance = random.Random(seed)
+    field.write(trials=trials, epochs=epochs, pause=pause, pruner=PRUNER)
+    field.create()
+    living = [_worker(field) for _ in range(workers)]
+    kills, next_kill = 0, time.monotonic() + every
+    deadline = time.monotonic() + 600 + 10 * trials
+    while any(worker.poll() is None for worker in living):
+        assert time.monotonic() < deadline, f"the study does not come to its end: {field.states()}"
+        busy = [worker for worker in living if worker.poll() is None]
+        assert all(worker.poll() == 0 for worker in living if worker not in busy), _outputs(living)
+        if time.monotonic() >= next_kill and (most is None or kills < most) and busy:
+            victim = chance.choice(busy)
+            victim.kill()
+            victim.wait(10)
+            living[living.index(victim)] = _worker(field)
+            kills, next_kill = kills + 1, next_kill + every
+        time.sleep(0.02)
+    found = assert_whole(field, trials)
+    assert_resumed_from_checkpoints(field)
+    assert_told(field, found)
+    taken = sum(trial.attempt - 1 for trial in found)
+    pruned = sum(trial.state == "PRUNED" for trial in found)
+    return kills, f"{kills} kills (seed {seed}), {taken} takeovers; {trials - pruned} complete, {pruned} pruned"
+
+
+def everybody(field: Field, *, trials: int, workers: int, rounds: int, epochs: int = 20, pause: float = 0.02) -> str:
+    """Kill all workers and the launcher at one stroke, and launch again."""
+    field.write(trials=trials, epochs=epochs, pause=pause)
+    words = ("--workers", str(workers), "--checkpoint-every", "0")
+    for _ in range(rounds):
+        launched = field.launch(*words)
+        field.wait_for_epochs(2 * workers)
+        victims = field.workers()
+        launched.kill()
+        for worker in victims:
+            worker.kill()
+        finished(launched, code=-signal.SIGKILL)
+    finished(field.launch(*words), seconds=600)
+    found = assert_whole(field, trials, epochs)
+    assert_resumed_from_checkpoints(field)
+    taken = sum(trial.attempt - 1 for trial in found)
+    return f"{trials} trials after {rounds} rounds, {taken} takeovers, each from the last checkpoint"
+
+
+def two_launches(field: Field, *, trials: int, workers: int, every: float, seed: int) -> str:
+    """Two launches of one budget, whose workers are killed at random."""
+    chance = random.Random(seed)
+    field.write(trials=trials, epochs=8, pause=0.05)
+    words = ("--workers", str(workers), "--trials", str(trials), "--checkpoint-every", "0")
+    launches = [field.launch(*words) for _ in range(2)]
+    kills, next_kill = 0, time.monotonic() + every
+    while any(launch.poll() is None for launch in launches):
+        victims = field.workers()
+        if time.monotonic() >= next_kill and victims and field.epochs():
+            chance.choice(victims).kill()
+            kills, next_kill = kills + 1, time.monotonic() + every
+        time.sleep(0.05)
+    for launch in launches:
+        finished(launch)
+    assert_whole(field, trials, epochs=8)
+    return f"exactly {trials}, {kills} kills (seed {seed})"
+
+
+def assert_resumed_from_checkpoints(field: Field) -> None:
+    """With a checkpoint after every epoch, an epoch that came into the log was never trained again."""
+    twice = {where: count for where, count in field.trained_epochs().items() if count > 1}
+    assert not twice, f"trained twice: {twice}"
+
+
+def assert_told(field: Field, trials: Sequence[TrialRecord]) -> None:
+    """What a worker had told, as its log has it, is on record unchanged; none was told twice."""
+    for trial in trials:
+        log = field.trial_log(trial.number)
+        told = re.findall(r" complete: skill ([\d.e+-]+) at epoch (\d+)", log)
+        assert len(told) <= 1, f"trial {trial.number} was told {len(told)} times"
+        if told:
+            assert trial.state == "COMPLETE" and f"{trial.value:.4g}" == told[0][0]
+
+
+def _worker(field: Field) -> Forked:
+    return field.work("--checkpoint-every", "0")
+
+
+def _outputs(workers: Sequence[Forked | subprocess.Popen[str]]) -> list[str]:
+    return [finished(worker, code=None) for worker in workers if worker.poll() is not None]
