@@ -70,6 +70,18 @@ Path(f"batch-{len(list(Path().glob('batch-*')))}").touch()
                 time.sleep(100)"""
 
 
+@pytest.mark.parametrize("now", [False, True])
+def test_a_stop_reaches_workers_in_a_long_batch(field: Field, now: bool) -> None:
+    field.write(trials=1, epochs=4)
+    sleep_in_the_third_epoch(field)
+    field.create()
+    worker = field.work()
+    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    assert "asked 1 worker of faults to stop" in finished(field.start("stop", "faults", *(["--now"] * now)))
+    worker.wait(signals.PROMISED)  # it has said that it ended
+    assert "given back after epoch 2" in field.logs() and field.leases()[0].state == "returned"
+
+
 @SQLITE
 def test_a_second_signal_ends_at_once_and_loses_nothing(field: Field) -> None:
     field.write(trials=1, epochs=4)
