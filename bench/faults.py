@@ -1,0 +1,92 @@
+"""The faults that `bench.soak` injects, each with its full size."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from tests.faults import damages, ends, kills, outages, signals
+from tests.faults.parts import Field
+
+
+@dataclass
+class Fault:
+    """What is done to whom."""
+
+    name: str
+    workload: str
+    #: Raises when something does not hold; otherwise says what was found.
+    inject: Callable[[Field], str]
+    #: Workers that were killed by a storm.
+    kills: int = 0
+
+
+def faults(kind: str, options: argparse.Namespace) -> Iterator[Fault]:
+    """Those of the table, for one kind of database."""
+    yield storm(options, options.seed)
+    if options.quick:
+        return
+    everybody = partial(kills.everybody, trials=40, workers=4, rounds=4)
+    yield Fault("kill -9 all workers and the launcher, start again", "40 trials, 4 times", everybody)
+    yield Fault("SIGSTOP longer than the lease, SIGCONT", "20 trials", partial(signals.put_to_sleep, trials=20))
+    preempted = partial(signals.preempted, trials=20, workers=4)
+    yield Fault("SIGTERM to every worker", "20 trials, 4 workers, again and again", preempted)
+    yield from _of_sqlite() if kind == "sqlite" else _of_postgresql()
+    yield Fault(
+        "NaN, OOM, exception, exit, abort, hang, bad data", "1 each among 10", partial(ends.every_end, healthy=3)
+    )
+    for damage in (damages.truncated, damages.bit_flipped):
+        inject = partial(damages.checkpoints, trials=5, damage=damage)
+        yield Fault(f"{damage.__name__.replace('_', '-')} checkpoint", "5 trials", inject)
+    two = partial(kills.two_launches, trials=50, workers=2, every=options.every, seed=options.seed)
+    yield Fault("two launches with --trials 50, with kills", "budget 50, 4 workers", two)
+    alone = partial(signals.without_supervisor, rounds=10, workers=2)
+    yield Fault("kill -9 the supervisor only", "10 rounds", alone)
+    yield Fault("backup while running, restored, resumed", "20 trials", partial(damages.restored, trials=20))
+
+
+def storm(options: argparse.Namespace, seed: int) -> Fault:
+    """Kills at random, on 200 trials and 8 workers."""
+    trials, workers, most = (6, 2, 2) if options.quick else (200, 8, options.kills)
+
+    def inject(field: Field) -> str:
+        every = min(options.every, 0.5) if options.quick else options.every
+        fault.kills, found = kills.storm(field, trials=trials, workers=workers, every=every, seed=seed, most=most)
+        return found
+
+    fault = Fault(f"kill -9 a random worker every {options.every:g} s", f"{trials} trials, {workers} workers", inject)
+    return fault
+
+
+def _of_sqlite() -> Iterator[Fault]:
+    def disk(field: Field) -> str:
+        with outages.small_disk(field.folder) as mounted:
+            own = Field(field.folder, f"sqlite:///{mounted}/hpo.db")
+            try:
+                return _disturb(outages.full, 10.0, "full", own)
+            finally:
+                own.end()
+
+    disturb = partial(partial, _disturb)
+    yield Fault("another program writes for 20 s", "10 trials", disturb(outages.written_by_another, 20.0, "does not"))
+    yield Fault("a reader holds a transaction for 60 s", "10 trials", disturb(outages.read_by_another, 60.0, ""))
+    yield Fault("disk full for 10 s", "10 trials", disk)
+    yield Fault("file read-only for 10 s", "10 trials", disturb(outages.read_only, 10.0, "does not"))
+
+
+def _disturb(by: Callable[[Field], object], seconds: float, noticed: str, field: Field) -> str:
+    return outages.disturbed(field, trials=10, seconds=seconds, by=partial(by, field), noticed=noticed)
+
+
+def _of_postgresql() -> Iterator[Fault]:
+    def stop(field: Field) -> str:
+        with outages.server() as server:
+            own = Field(field.folder, server.url)
+            try:
+                return outages.stopped(own, server, trials=30, workers=4, modes=("fast", "immediate"), seconds=20)
+            finally:
+                own.end()
+
+    yield Fault("PostgreSQL stopped for 20 s, and -m immediate", "30 trials, 4 workers", stop)
