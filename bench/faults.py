@@ -48,8 +48,8 @@ def faults(kind: str, options: argparse.Namespace) -> Iterator[Fault]:
 
 
 def storm(options: argparse.Namespace, seed: int) -> Fault:
-    """Kills at random, on 200 trials and 8 workers."""
-    trials, workers, most = (6, 2, 2) if options.quick else (200, 8, options.kills)
+    """Kills at random, of 8 workers."""
+    trials, workers, most = (6, 2, 2) if options.quick else (options.trials, 8, options.kills)
 
     def inject(field: Field) -> str:
         every = min(options.every, 0.5) if options.quick else options.every
