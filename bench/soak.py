@@ -14,14 +14,13 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from bench.databases import KINDS, Fresh, server
 from bench.faults import Fault, faults, storm
 from bench.measure import Goal, arguments, conclude, table
+from tests.faults.kills import Storm
 from tests.faults.parts import Field
 
 
@@ -29,7 +28,6 @@ def main(words: list[str] | None = None) -> int:
     parser = arguments("soak", __doc__)
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long on each database (%(default)s)")
     parser.add_argument("--kills", type=int, help="storms alone, until so many workers were killed")
-    parser.add_argument("--trials", type=int, default=200, help="of a storm (%(default)s)")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two kills of a storm (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the first storm; each further one takes the next")
     parser.add_argument("--databases", nargs="+", choices=KINDS, default=KINDS)
@@ -38,29 +36,19 @@ def main(words: list[str] | None = None) -> int:
     rows: list[Row] = []
     for kind in options.databases:
         with tempfile.TemporaryDirectory(prefix="hpo-soak-") as folder, server(kind, Path(folder)) as fresh:
-            for fault in chosen(kind, options):
-                rows.append(run(kind, fault, fresh))
-    failed = [row for row in rows if not row.holds]
-    cells = [(row.database, row.fault.name, row.fault.workload, row.found, round(row.seconds)) for row in rows]
+            started = time.monotonic()
+            if options.kills is None:
+                rows += [run(kind, fault, fresh) for fault in faults(kind, options) if wanted(fault, options.only)]
+            rows += storms(kind, options, fresh, started + 60 * options.minutes)
+    cells = [(row.database, row.name, row.workload, str(row.found), round(row.seconds)) for row in rows]
     report = table(["database", "fault", "workload", "what was found", "s"], cells)
-    goal = Goal(what="rows that do not hold", value=len(failed), at_most=0, unit="")
-    return conclude("soak", options, [report], [goal]) or bool(failed)
+    failed = sum(not row.holds for row in rows)
+    goal = Goal(what="rows that do not hold", value=failed, at_most=0, unit="")
+    return conclude("soak", options, [report], [goal]) or int(failed > 0)
 
 
-def chosen(kind: str, options: argparse.Namespace) -> Iterator[Fault]:
-    """The table's faults, then storms until the minutes or the kills are there."""
-    started, killed = time.monotonic(), 0
-    for fault in faults(kind, options) if options.kills is None else ():
-        if options.only is None or any(word.lower() in fault.name.lower() for word in options.only):
-            yield fault
-    for seed in count(options.seed + 1):
-        if options.kills is None and time.monotonic() - started >= 60 * options.minutes:
-            return
-        if options.kills is not None and killed >= options.kills:
-            return
-        fault = storm(options, seed)
-        yield fault
-        killed += fault.kills
+def wanted(fault: Fault, only: list[str] | None) -> bool:
+    return only is None or any(word.lower() in fault.name.lower() for word in only)
 
 
 @dataclass
@@ -68,8 +56,9 @@ class Row:
     """How one fault went on one database."""
 
     database: str
-    fault: Fault
-    found: str
+    name: str
+    workload: str
+    found: object
     holds: bool
     seconds: float
 
@@ -86,10 +75,26 @@ def run(kind: str, fault: Fault, fresh: Fresh) -> Row:
             holds, found = False, f"DOES NOT HOLD: {(str(error).strip() or repr(error)).splitlines()[0]}"
         finally:
             field.end()
-    row = Row(kind, fault, found, holds, time.monotonic() - started)
-    print(f"{kind}, {fault.name} ({fault.workload}): {found} [{row.seconds:.0f} s]", file=sys.stderr, flush=True)
+    row = Row(kind, fault.name, fault.workload, found, holds, time.monotonic() - started)
+    print(f"{kind}, {row.name} ({row.workload}): {found} [{row.seconds:.0f} s]", file=sys.stderr, flush=True)
     return row
 
 
+def storms(kind: str, options: argparse.Namespace, fresh: Fresh, until: float) -> list[Row]:
+    """Storms with ever new seeds, as one row, until the kills or the minutes are there; one that fails is the last."""
+    total, seconds, number = Storm(), 0.0, 0
+    while total.kills < options.kills if options.kills else time.monotonic() < until:
+        number += 1
+        row = run(kind, storm(options, options.seed + number), fresh)
+        seconds += row.seconds
+        if not isinstance(row.found, Storm):
+            return [row]
+        total += row.found
+    if not number:
+        return []
+    seeds = f"seeds {options.seed + 1} to {options.seed + number}"
+    return [Row(kind, row.name, f"{number} times {row.workload}", f"{total} ({seeds})", True, seconds)]
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

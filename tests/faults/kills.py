@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 from hpo.records import TrialRecord
 from tests.faults.nursery import Forked
@@ -17,23 +18,28 @@ from tests.faults.parts import Field, assert_whole, finished
 PRUNER = "{name: asha, min_resource: 1}"
 
 
+@dataclass(frozen=True)
+class Storm:
+    """What was done, and what came of it; to be added up."""
+
+    kills: int = 0
+    takeovers: int = 0
+    complete: int = 0
+    pruned: int = 0
+
+    def __add__(self, other: Storm) -> Storm:
+        return Storm(*(sum(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
+
+    def __str__(self) -> str:
+        return f"{self.kills} kills, {self.takeovers} takeovers; {self.complete} complete, {self.pruned} pruned"
+
+
 def storm(
-    field: Field,
-    *,
-    trials: int,
-    workers: int,
-    every: float,
-    seed: int,
-    epochs: int = 8,
-    pause: float = 0.05,
-    most: int | None = None,
-) -> tuple[int, str]:
-    """Kill a random worker every so many seconds and start another, until the study is done; `most` ends the killing.
+    field: Field, *, trials: int, workers: int, every: float, seed: int, epochs: int = 8, pause: float = 0.05
+) -> Storm:
+    """Kill a random worker every so many seconds and start another, until the study is done.
 
     Nobody supervises: a dead worker's trial waits for the end of its lease.
-
-    Returns:
-        How many were killed, and what was found.
     """
     chance = random.Random(seed)
     field.write(trials=trials, epochs=epochs, pause=pause, pruner=PRUNER)
@@ -45,7 +51,7 @@ def storm(
         assert time.monotonic() < deadline, f"the study does not come to its end: {field.states()}"
         busy = [worker for worker in living if worker.poll() is None]
         assert all(worker.poll() == 0 for worker in living if worker not in busy), _outputs(living)
-        if time.monotonic() >= next_kill and (most is None or kills < most) and busy:
+        if time.monotonic() >= next_kill and busy:
             victim = chance.choice(busy)
             victim.kill()
             victim.wait(10)
@@ -55,9 +61,8 @@ def storm(
     found = assert_whole(field, trials)
     assert_resumed_from_checkpoints(field)
     assert_told(field, found)
-    taken = sum(trial.attempt - 1 for trial in found)
     pruned = sum(trial.state == "PRUNED" for trial in found)
-    return kills, f"{kills} kills (seed {seed}), {taken} takeovers; {trials - pruned} complete, {pruned} pruned"
+    return Storm(kills, sum(trial.attempt - 1 for trial in found), trials - pruned, pruned)
 
 
 def everybody(field: Field, *, trials: int, workers: int, rounds: int, epochs: int = 20, pause: float = 0.02) -> str:

@@ -210,8 +210,9 @@ def finished(process: subprocess.Popen[str] | Forked, code: int | None = 0, seco
 def assert_whole(field: Field, trials: int, epochs: int | None = None) -> list[TrialRecord]:
     """Nothing lost, nothing twice: so many trials, all ended, each with its curve and a value, no parameters twice."""
     found = field.trials()
-    assert [trial.number for trial in found] == list(range(trials))
-    assert {trial.state for trial in found} <= {"COMPLETE", "PRUNED"}, [(t.number, t.state, t.end_text) for t in found]
+    assert [trial.number for trial in found] == list(range(trials)), f"{len(found)} trials where {trials} were due"
+    others = [trial for trial in found if trial.state not in ("COMPLETE", "PRUNED")]
+    assert not others, [(trial.number, trial.state, trial.end_text) for trial in others]
     points = {tuple(sorted(trial.params.items())) for trial in found}
     assert len(points) == trials, "parameters were evaluated twice"
     with field.store() as store:

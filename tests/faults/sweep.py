@@ -1,6 +1,8 @@
-"""Kill a worker at every SQL statement of its life, or let every statement fail once; a second worker then mends it.
+"""Kill a worker at every SQL statement of its life, or let the database fail from there on; a second one mends it.
 
-    python -m tests.faults.sweep URL kill|takeover|error [EVERY]
+    python -m tests.faults.sweep URL kill|takeover|error [EVERY [SECONDS]]
+
+`error` lets a statement fail once, or, given SECONDS, all statements from it on for so long.
 
 A process of its own: it imports torch once and forks, so that a point costs a second. Every point has a study of its
 own, of one trial; EVERY 5 takes every fifth statement. Prints JSON: the number of points, and what was wrong at which.
@@ -14,6 +16,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -45,7 +48,11 @@ MOST = 400
 MIDDLE = 40
 
 
-def main(url: str, kind: str, every: str = "1") -> int:
+#: How a fault strikes: called with the number of every statement. Raises, or kills, or does nothing.
+Strike = Callable[[int], None]
+
+
+def main(url: str, kind: str, every: str = "1", seconds: str = "0") -> int:
     torch.set_num_threads(1)
     vars(hpo.worker)["grace_period"] = lambda: GRACE
     wrong: dict[int, str] = {}
@@ -54,7 +61,7 @@ def main(url: str, kind: str, every: str = "1") -> int:
         files = RunFiles(Path(folder))
         _forked(partial(_make, url))
         for point in range(1, MOST, int(every)):
-            reached, trouble = _at(url, files, kind, point)
+            reached, trouble = _at(url, files, kind, point, float(seconds))
             if trouble:
                 wrong[point] = trouble
             if not reached:
@@ -65,22 +72,23 @@ def main(url: str, kind: str, every: str = "1") -> int:
     return 1 if wrong else 0
 
 
-def _at(url: str, files: RunFiles, kind: str, point: int) -> tuple[bool, str]:
+def _at(url: str, files: RunFiles, kind: str, point: int, seconds: float) -> tuple[bool, str]:
     """Whether the worker reached this statement, and what was wrong afterwards."""
     name = f"point-{point}"
     _forked(partial(_create, url, files, name))
     if kind == "takeover":
-        _forked(partial(_work, url, files, name, MIDDLE, _kill))
+        _forked(partial(_work, url, files, name, _Kill(MIDDLE)))
     made = files.root / "statements"
     made.unlink(missing_ok=True)
-    code = _forked(partial(_work, url, files, name, point, _fail if kind == "error" else _kill))
+    strike = _Fail(point, seconds) if kind == "error" else _Kill(point)
+    code = _forked(partial(_work, url, files, name, strike))
     if code == 0:
         trouble = files.root / "trouble"
         checked = _forked(partial(_write_trouble, url, name, trouble))
         return int(made.read_text()) >= point, trouble.read_text() if checked == 0 else "could not be checked"
     if kind == "error" or code != -signal.SIGKILL:
         return True, f"the worker ended with {code}"
-    second = _forked(partial(_work, url, files, name, MOST, _kill))
+    second = _forked(partial(_work, url, files, name, _Kill(MOST)))
     if second != 0:
         return True, f"the second worker ended with {second}"
     trouble = files.root / "trouble"
@@ -107,15 +115,14 @@ def _create(url: str, files: RunFiles, name: str) -> None:
     store.close()
 
 
-def _work(url: str, files: RunFiles, name: str, point: int, strike: Callable[[], None]) -> None:
-    """A worker that meets its fault at the given statement of the database (commits and rollbacks count)."""
+def _work(url: str, files: RunFiles, name: str, strike: Strike) -> None:
+    """A worker that meets its fault at a statement of the database (commits and rollbacks count)."""
     store, count = Store(url), itertools.count(1)
     seen = [0]
 
     def statement(*_: Any) -> None:
         seen[0] = next(count)
-        if seen[0] == point:
-            strike()
+        strike(seen[0])
 
     record = store.studies.get(name)
     for moment in ("before_cursor_execute", "commit", "rollback"):
@@ -129,12 +136,30 @@ def _work(url: str, files: RunFiles, name: str, point: int, strike: Callable[[],
     os._exit(code)
 
 
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+class _Kill:
+    """Kill -9 at one statement."""
+
+    def __init__(self, point: int) -> None:
+        self._point = point
+
+    def __call__(self, number: int) -> None:
+        if number == self._point:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _fail() -> None:
-    raise OperationalError("a statement", {}, Exception("made to fail"))
+class _Fail:
+    """One statement fails, or all from it on for so many seconds, also those of the heart."""
+
+    def __init__(self, point: int, seconds: float) -> None:
+        self._point, self._seconds = point, seconds
+        self._until = 0.0
+
+    def __call__(self, number: int) -> None:
+        if number == self._point:
+            self._until = time.monotonic() + self._seconds
+        elif time.monotonic() >= self._until:
+            return
+        raise OperationalError("a statement", {}, Exception("made to fail"))
 
 
 def _trouble(url: str, name: str) -> str:

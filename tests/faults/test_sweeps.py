@@ -19,9 +19,9 @@ EVERY = "41"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["kill", "takeover", "error"])
-def test_whatever_statement_is_struck_the_trial_completes(url: str, kind: str) -> None:
-    command = [sys.executable, "-m", "tests.faults.sweep", url, kind, EVERY]
+@pytest.mark.parametrize("kind", [("kill", EVERY), ("takeover", EVERY), ("error", EVERY), ("error", EVERY, "1")])
+def test_whatever_statement_is_struck_the_trial_completes(url: str, kind: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "tests.faults.sweep", url, *kind]
     environ = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, timeout=280, check=False
