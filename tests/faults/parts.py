@@ -123,7 +123,7 @@ class Field:
         """Worker, process, state, token and attempt of every trial; none while there is no study."""
         lease, trial, worker = tables.leases.c, tables.optuna_trials.c, tables.workers.c
         query = (
-            sa.select(trial.number, worker.pid, lease.worker, lease.state, lease.token, lease.attempt)
+            sa.select(trial.number, worker.pid, lease.worker, lease.state, lease.token, lease.attempt, lease.losses)
             .join(tables.optuna_trials, trial.trial_id == lease.trial_id)
             .join(tables.workers, worker.name == lease.worker)
         )
