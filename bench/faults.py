@@ -47,7 +47,7 @@ def faults(kind: str, options: argparse.Namespace) -> Iterator[Fault]:
 
 def storm(options: argparse.Namespace, seed: int) -> Fault:
     """Kills at random."""
-    trials, workers, every = (8, 2, 2.0) if options.quick else (200, 8, options.every)
+    trials, workers, every = (8, 2, 1.0) if options.quick else (200, 8, options.every)
     inject = partial(kills.storm, trials=trials, workers=workers, every=every, seed=seed)
     return Fault(f"kill -9 a random worker every {every:g} s", f"{trials} trials, {workers} workers", inject)
 

@@ -16,6 +16,7 @@ import click
 from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
 from hpo.cli.worker import lasting, passed_on
 from hpo.files import RunFiles
+from hpo.leaving import SIGNALS
 
 if TYPE_CHECKING:
     from hpo.engines.local import LocalEngine
@@ -118,9 +119,9 @@ def _engine(
 
 
 def _catch_signals() -> list[int]:
-    """A list that Ctrl-C and SIGTERM are added to, from the first second on."""
+    """A list that Ctrl-C, SIGTERM and Slurm's SIGUSR1 are added to, from the first second on."""
     caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, lambda code, _frame: caught.append(code))
     return caught
 
@@ -199,8 +200,8 @@ def _on_second_signal(engine: LocalEngine) -> None:
         engine.stop(patience=0)
         os._exit(128 + code)
 
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    for number in SIGNALS:
+        signal.signal(number, end)
 
 
 def _outcome(store: Store, record: StudyRecord, promoted: bool) -> int:
