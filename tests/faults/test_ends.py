@@ -8,7 +8,7 @@ from tests.faults.parts import Field, finished
 
 FAULTS = {
     "nan": ("PRUNED", "nan", "loss term 'number' is not finite at epoch 1, step 1"),
-    "oom": ("PRUNED", "out_of_memory", "Tried to allocate 20.00 GiB"),
+    "oom": ("PRUNED", "out_of_memory", "requested 20 GiB: CUDA out of memory. Tried to allocate 20.00 GiB"),
     "exception": ("FAIL", "code_error", "RuntimeError: the objective has a bug"),
     "data": ("FAIL", "data_error", "recording 17 ends in the middle"),
     "exit": ("FAIL", "code_error", "SystemExit: the objective leaves"),
