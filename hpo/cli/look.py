@@ -97,7 +97,7 @@ def _kept(record: Any) -> str:
     from hpo.stored import as_launched
 
     keep = as_launched(record).keep_checkpoints
-    best = f" and of the best {keep} trials" if keep else "; finished trials keep none"
+    best = {0: "; finished trials keep none", 1: " and of the best trial"}.get(keep, f" and of the best {keep} trials")
     return f"those of work under way{best} (checkpoints.keep: {keep})"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from hpo.files import RunFiles
 from hpo.records import TrialRecord
 from hpo.store import DATABASE_ERRORS, StorageError, Store, Unknown
 
@@ -52,6 +53,18 @@ class Field:
         text = STUDY.format(objective="faulty.py", trials=trials, epochs=epochs, pause=pause, pruner=pruner)
         (self.folder / "faults.yaml").write_text(text + more)
 
+    def prepare(self) -> None:
+        """Create the study of the file, as a launch does, without any worker."""
+        from hpo.launching import create_or_resume
+        from hpo.resolve import file_hash, resolve
+        from hpo.study import Study
+
+        spec = Study.read(self.folder / "faults.yaml", resolve)
+        files, objective = RunFiles(self.folder / "runs"), resolve(spec.objective)
+        store = Store(self.url, create=True)
+        create_or_resume(spec, None, store, files, objective, file_hash(spec.objective), lambda _: None)
+        store.close()
+
     def launch(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """`hpo launch` of the study, without promotion and report."""
         return self.start("launch", "faults.yaml", "--no-promote", "--no-report", "--devices", "cpu", *words, **environ)
@@ -69,6 +82,14 @@ class Field:
         )
         self.processes.append(process)
         return process
+
+    def kill(self, process: subprocess.Popen[str]) -> float:
+        """`kill -9` a process started here; the moment, by the monotonic clock."""
+        self.processes.remove(process)
+        moment = time.monotonic()
+        process.kill()
+        process.communicate()
+        return moment
 
     def workers(self) -> list[psutil.Process]:
         """Live worker processes of this folder, whoever started them."""
