@@ -29,8 +29,8 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     """Show where a study stands: trials, best, who works on what and since when, final model.
 
-    A trial whose worker has died stays in the table, as silent, then as waiting for a worker, until another one takes
-    it over. Durations are measured by the database's clock; whatever the machines' own clocks say.
+    A trial whose worker has died stays in the table, as silent or as waiting for a worker, until another one takes it
+    over. How long is measured by the database's clock, not by those of the machines.
 
     \b
     hpo status abr
