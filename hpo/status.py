@@ -59,7 +59,7 @@ class Takeovers:
 
 
 def _takeover(before: WorkRecord, now: WorkRecord) -> str:
-    after = f"after epoch {before.epoch}" if before.epoch else "from the beginning"
+    after = f"after epoch {before.epoch}" if before.epoch else "before its first epoch"
     who = f"taken over from {before.worker} by {now.worker} at {now.held_since:%H:%M:%S} UTC"
     return f"{now.name}: {who} (attempt {now.attempt}, {after})"
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from hpo.cli.view import LaunchView
 from hpo.records import StudyRecord
 from hpo.status import QUIET_SECONDS, Takeovers, active, silent, status
 from hpo.store import Store, Watch, tables
@@ -53,6 +54,25 @@ def test_a_takeover_is_told_once(store: Store, study: StudyRecord) -> None:
     assert seen() == []
     (taken,) = status(store, study)["work"]
     assert (taken["held"], taken["worker"], taken["host"], taken["attempt"]) == (True, "w2", "node-17", 2)
+
+
+def test_a_launch_tells_it_too(
+    store: Store, study: StudyRecord, capsys: pytest.CaptureFixture[str], wait_until: Callable[..., None]
+) -> None:
+    trial(store, study.study_id, "w1")
+    view = LaunchView(store, study)
+    view.update()
+    store.leases.give_back_lost("w1")
+    assert store.leases.take_over(study.study_id, "w2", Watch(AT_ONCE)) is not None
+    printed: list[str] = []
+
+    def told() -> bool:
+        view.update()
+        printed.append(capsys.readouterr().out)
+        return "trial 0: taken over from w1 by w2 at " in "".join(printed)
+
+    wait_until(told, "the takeover")
+    assert "(attempt 2, before its first epoch)" in "".join(printed)
 
 
 def test_a_silent_worker_is_lost_once_its_work_is_taken_over_and_may_come_back(

@@ -19,7 +19,8 @@ def test_a_free_worker_takes_over_in_time_and_status_tells_it(field: Field) -> N
     lone = [field.start("worker", "faults", "--no-promote", "--checkpoint-every", "0") for _ in range(2)]
     with field.store() as store:
         study_id = store.studies.get("faults").study_id
-        field.wait(lambda: field.epochs() >= 2 and len(store.reading.workers(study_id)) == 2, "two workers")
+        # Late enough for whoever watches to have looked once.
+        field.wait(lambda: field.epochs() >= 8 and len(store.reading.workers(study_id)) == 2, "two workers")
         (before,) = store.reading.work(study_id)
         pids = {worker.name: worker.pid for worker in store.reading.workers(study_id)}
         holder, free = sorted(lone, key=lambda process: process.pid != pids[before.worker])
