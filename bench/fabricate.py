@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.objective import Epoch
 from hpo.store import Store, tables
-from hpo.store.clock import utc_now
 from hpo.study import Study
 
 FINITE_VALUE = models.TrialValueModel.TrialValueType.FINITE
@@ -81,7 +80,7 @@ def _curve(final: float, length: int) -> list[float]:
 
 def _trial(study_id: int, number: int, length: int) -> dict[str, Any]:
     state = TrialState.COMPLETE if length == LENGTHS[-1] else TrialState.PRUNED
-    ended = utc_now()
+    ended = _now()
     times = {"datetime_start": ended - timedelta(seconds=length), "datetime_complete": ended}
     return {"study_id": study_id, "number": number, "state": state, **times}
 
@@ -120,18 +119,24 @@ def _lease(study_id: int, spec: Study, trial_id: int, point: FrozenTrial, curve:
     text = f"pruned after epoch {len(curve)}" if end else None
     row = {"study_id": study_id, "trial_id": trial_id, "worker": "nobody", "state": "done", "fold": spec.folds.search}
     row |= {"params": json.dumps(params.flat()), "params_key": params.key(), "value": curve[-1]}
-    return row | {"held_since": utc_now(), "end": end, "end_text": text}
+    return row | {"held_since": _now(), "end": end, "end_text": text}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _epochs(leases: list[int], curves: list[list[float]]) -> Iterator[dict[str, Any]]:
     for lease_id, curve in zip(leases, curves, strict=True):
         for number, value in enumerate(curve, 1):
-            yield {"lease_id": lease_id, "epoch": number, "seconds": 0.1, "record": json.dumps(_epoch(number, value))}
+            record = json.dumps(epoch(number, value).to_json())
+            yield {"lease_id": lease_id, "epoch": number, "seconds": 0.1, "record": record}
 
 
-def _epoch(number: int, value: float) -> dict[str, Any]:
+def epoch(number: int, value: float) -> Epoch:
+    """One that nobody trained, with as many scores as digits has."""
     split = {"loss": 1 - value, "loss.class": 1 - value, **dict.fromkeys(SCORES, value)}
-    epoch = Epoch(
+    return Epoch(
         number=number,
         train=split,
         validation=split,
@@ -141,4 +146,3 @@ def _epoch(number: int, value: float) -> dict[str, Any]:
         samples=620,
         peak_memory_mb=400.0,
     )
-    return epoch.to_json()

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ class RunFiles:
         runs/cache/                                    prepared data
         runs/studies/NAME-1a2b3c4d/trials/0012.log     one line per epoch
         runs/studies/NAME-1a2b3c4d/jobs/0003.log
-        runs/workers/NAME-0.log                        what a worker process printed
+        runs/workers/NAME-HOST-PID-0.log               what the first worker of the launch of that process printed
         runs/studies/NAME-1a2b3c4d/checkpoints/LEASE/TOKEN/
         runs/models/NAME-1a2b3c4d/trial-0012/          final model
 
@@ -53,8 +54,9 @@ class RunFiles:
         return self._parent(self.study(folder) / "jobs" / f"{job_id:04d}.log")
 
     def worker_log(self, study_name: str, worker: int) -> Path:
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", study_name)[:64]
-        return self._parent(self.root / "workers" / f"{safe}-{worker}.log")
+        """Of this process's workers: several launches of a study, on several hosts, may share the folder."""
+        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{study_name[:64]}-{socket.gethostname()}")[:128]
+        return self._parent(self.root / "workers" / f"{safe}-{os.getpid()}-{worker}.log")
 
     def checkpoints(self, folder: str, lease_id: int) -> Path:
         return self.study(folder) / "checkpoints" / str(lease_id)

@@ -100,6 +100,31 @@ class WorkerRecord:
     last: Epoch | None  #: record of that epoch
     held_since: datetime | None
     seen: datetime
+    silent_seconds: float  #: since `seen`, by the database's clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkRecord:
+    """One unit of work begun and not done: a trial, or a job of the promotion, and who holds it."""
+
+    lease_id: int
+    trial: int | None
+    job: str | None  #: `trial 12, fold 3`
+    held: bool  #: False: given back, waits for a worker
+    worker: str  #: that holds it, or held it last
+    host: str | None  #: of the worker; None for one that this database does not know, as after a restore
+    device: str | None
+    attempt: int  #: 1 + number of takeovers
+    epoch: int | None
+    last: Epoch | None  #: record of that epoch
+    held_since: datetime
+    held_seconds: float  #: by the database's clock, as `silent_seconds`
+    silent_seconds: float | None  #: since the worker was last heard of
+
+    @property
+    def name(self) -> str:
+        """`trial 7`, or `trial 12, fold 3` for a job."""
+        return self.job or f"trial {self.trial}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from hpo.memory import shortage
 from hpo.objective import DataError, Epoch
 from hpo.patience import DatabaseGone
 from hpo.recorder import Recorder
@@ -18,7 +19,6 @@ from hpo.schedule import best_epoch
 from hpo.search import Search, SpaceExhausted
 from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost
 from hpo.training import FoldRun, Interrupted, NonFiniteLoss
-from hpo.wording import last_line
 from hpo.work import Log, Surroundings, advance
 
 
@@ -87,18 +87,11 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
     except UpdateFinishedTrialError as error:
         ending.failed("told", str(error))
     except (Exception, SystemExit) as error:  # whatever the objective's code raises ends its trial, not the worker
-        if _out_of_memory(error):
-            ending.broken("out_of_memory", last_line(str(error)))
+        if (text := shortage(error, around.feed.device)) is not None:
+            torch.cuda.empty_cache()
+            ending.broken("out_of_memory", text)
         else:
             ending.failed("code_error", traceback.format_exc())
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Of the device or of the host; the CPU's allocator raises a plain RuntimeError."""
-    if isinstance(error, torch.OutOfMemoryError):
-        torch.cuda.empty_cache()
-        return True
-    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 class _Limit:

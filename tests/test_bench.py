@@ -15,7 +15,7 @@ from bench.measure import Goal, alternate, ratio, table
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["loop", "overhead", "peers", "gpu"])
+@pytest.mark.parametrize("name", ["loop", "overhead", "peers", "gpu", "renewal"])
 def test_help_says_what_is_measured(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"bench.{name}")
     with pytest.raises(SystemExit) as ended:
@@ -34,6 +34,15 @@ def test_loop_runs() -> None:
     rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith(("| digits", "| abr"))]
     sides = [(objective.strip(), side.strip()) for objective, side in rows]
     assert sides == [(o, s) for o in ("digits", "abr") for s in ("FoldRun", "by hand", "DataLoader")]
+
+
+def test_renewal_runs() -> None:
+    # In a process of its own: it wraps the heart and changes the environment.
+    command = [sys.executable, "-m", "bench.renewal", "--quick"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (row,) = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| sqlite")]
+    assert float(row[6]) > 0, "some beats were measured"
 
 
 def test_gpu_needs_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

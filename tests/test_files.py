@@ -169,6 +169,18 @@ def test_no_name_of_a_study_leads_out_of_its_folder(tmp_path: Path, name: str) -
     assert files.worker_log(name, 1).resolve().parent == tmp_path / "workers"
 
 
+def test_two_launches_of_one_study_do_not_write_to_the_same_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logs() -> set[Path]:
+        return {RunFiles(tmp_path).worker_log("digits", worker) for worker in (0, 1)}
+
+    ours = logs()
+    assert len(ours) == 2 and logs() == ours
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    assert not logs() & ours
+
+
 def test_two_studies_of_one_name_have_two_folders(tmp_path: Path) -> None:
     assert len({RunFiles(tmp_path).new_folder("digits") for _ in range(50)}) == 50
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from bench.tasks import Task, digits
 from hpo.arrays import Feed
+from hpo.memory import shortage
 from hpo.objective import Epoch, Params
 from hpo.training import FoldRun
 
@@ -70,6 +72,21 @@ def test_two_workers_share_a_card(tmp_path: Path, hpo: Callable[..., subprocess.
     workers = store.reading.workers(study_id)
     assert [worker.device for worker in workers] == ["cuda:0", "cuda:0"]
     store.close()
+
+
+def test_a_full_card_says_what_was_asked_for_and_what_was_in_use() -> None:
+    device = torch.device("cuda:0")
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    in_use = torch.empty(2**28, dtype=torch.uint8, device=device)
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate") as raised:
+        torch.empty(2**42, dtype=torch.uint8, device=device)
+    said = shortage(raised.value, device)
+    mebibytes = (before + in_use.nbytes) / 2**20
+    assert said is not None
+    assert re.match(r"requested 4 TiB, peak (\S+) [MG]iB of cuda:0: CUDA out of memory", said), said
+    peak = re.findall(r"peak (\S+) ([MG])iB", said)[0]
+    assert math.isclose(float(peak[0]) * {"M": 1, "G": 1024}[peak[1]], mebibytes, rel_tol=0.01)
 
 
 def one_epoch(task: Task, device: str) -> Epoch:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import click
 
 from hpo.cli.group import Place, existing, placed
 
+#: Takeovers that `hpo status --watch` goes on showing.
+MOST_TAKEOVERS = 5
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 
 
@@ -26,44 +29,76 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object 
 def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     """Show where a study stands: trials, best, who works on what and since when, final model.
 
+    A trial whose worker has died stays in the table, as silent or as waiting for a worker, until another one takes it
+    over. How long is measured by the database's clock, not by those of the machines.
+
     \b
     hpo status abr
+    hpo status abr --watch             see a takeover: kill -9 a worker
     hpo status abr --json | jq .best.value
+
+    \b
+    --json prints one object (with --watch one per look):
+      study, states, budget, best, final, compute_hours, stop, exhausted
+      checkpoint_bytes   what the checkpoints take of the disk
+      workers            those heard of in the last two minutes: name, host, pid, device, state,
+                         trial, job, epoch, held_since, seen, silent_seconds
+      work               what is begun and not done: trial or job, held (false: it waits for a
+                         worker), worker (the last one), host, device, attempt, epoch,
+                         held_since, held_seconds, silent_seconds
     """
     store = place.store()
     record = existing(store, study)
     from rich.console import Console
 
+    from hpo.status import Takeovers
     from hpo.status import status as look
+    from hpo.store import DATABASE_ERRORS, cause
 
-    console = Console()
+    console, takeovers, lines = Console(), Takeovers(), list[str]()
     while True:
-        record = store.studies.get(record.name)
-        if as_json:
-            click.echo(json.dumps(look(store, record)))
-        else:
-            if watch and console.is_terminal:
-                console.clear()
-            _show(console, place, store, record)
+        try:
+            record = store.studies.get(record.name)
+            if as_json:
+                used = place.files.checkpoint_bytes(record.folder)
+                click.echo(json.dumps(look(store, record) | {"checkpoint_bytes": used}))
+            else:
+                lines = [*lines, *takeovers.seen(store.reading.work(record.study_id))][-MOST_TAKEOVERS:]
+                shown = [*_parts(place, store, record, console.width), *([""] if lines else []), *lines]
+                if watch and console.is_terminal:
+                    console.clear()
+                for part in shown:
+                    console.print(part, highlight=False, soft_wrap=isinstance(part, str), markup=False)
+        except DATABASE_ERRORS as error:
+            if not watch:
+                raise
+            click.echo(f"the database does not answer, looking again: {cause(error)}", err=True)
         if not watch:
             return
         time.sleep(2)
 
 
-def _show(console: Any, place: Place, store: Any, record: Any) -> None:
-    from rich.markup import escape
-
+def _parts(place: Place, store: Any, record: Any, width: int) -> Iterator[Any]:
+    """Lines, and the table of who works on what."""
     from hpo.cli.standing import standing
-    from hpo.cli.view import workers_table
+    from hpo.cli.work_view import work_table
     from hpo.status import active
 
-    for line in (f"study      {record.name}, objective {record.objective}", *standing(store, record)):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+    yield f"study      {record.name}, objective {record.objective}"
+    yield from standing(store, record)
     if used := place.files.checkpoint_bytes(record.folder):
-        console.print(f"disk       {used / 2**20:.3g} MiB of checkpoints", highlight=False)
-    workers = active(store.reading.workers(record.study_id))
-    if workers:
-        console.print(workers_table(workers, record.metric, console.width))
+        yield f"disk       {used / 2**20:.3g} MiB of checkpoints: {_kept(record)}"
+    work, workers = store.reading.work(record.study_id), active(store.reading.workers(record.study_id))
+    if work or workers:
+        yield work_table(work, workers, record.metric, width)
+
+
+def _kept(record: Any) -> str:
+    from hpo.stored import as_launched
+
+    keep = as_launched(record).keep_checkpoints
+    best = {0: "; finished trials keep none", 1: " and of the best trial"}.get(keep, f" and of the best {keep} trials")
+    return f"those of work under way{best} (checkpoints.keep: {keep})"
 
 
 @click.command()

@@ -9,7 +9,7 @@ from hpo.circuit import BROKEN
 from hpo.cli.group import typed
 from hpo.objective import Metric
 from hpo.records import JobRecord, StudyRecord
-from hpo.status import status
+from hpo.status import silent, status
 from hpo.store import Store
 from hpo.wording import duration, last_line
 
@@ -27,8 +27,8 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
     yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
     yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
-    if now["states"]["RUNNING"] and not now["workers"]:
-        yield "", f"nobody works on it: `hpo launch {typed(record)}` goes on with the {now['states']['RUNNING']} begun"
+    if now["work"] and all(silent(worker["silent_seconds"]) for worker in now["workers"]):
+        yield "", f"nobody works on it: `hpo launch {typed(record)}` goes on with the {len(now['work'])} begun"
     if now["exhausted"]:
         yield "", "space exhausted: every point has been evaluated"
     if now["stop"] == "broken":

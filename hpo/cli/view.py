@@ -11,20 +11,17 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
-from rich.text import Text
 
 from hpo.cli.standing import standing
-from hpo.records import StudyRecord, TrialRecord, WorkerRecord
-from hpo.status import active
+from hpo.cli.work_view import work_table
+from hpo.records import StudyRecord, TrialRecord, WorkRecord
+from hpo.status import Takeovers, active
 from hpo.store import DATABASE_ERRORS, Store
 from hpo.wording import last_line
 
 #: Seconds between two looks at the database.
 REFRESH = 1.0
 UNFINISHED = ("WAITING", "RUNNING")
-#: Columns of a terminal from which on a worker's row has all its loss terms, too.
-ROOM_FOR_TERMS = 140
 
 
 class LaunchView:
@@ -38,6 +35,8 @@ class LaunchView:
         self._reported: set[int] = set()
         self._first_open = 0
         self._jobs_done: set[int] = set()
+        self._work: list[WorkRecord] = []
+        self._takeovers = Takeovers()
         self._began = time.monotonic()
         self._ended_before = store.reading.ended(record.study_id)
 
@@ -85,6 +84,9 @@ class LaunchView:
             self._line(f"           see `hpo logs {self._record.name} {last.number}`")
 
     def _catch_up(self, quiet: bool) -> None:
+        self._work = self._store.reading.work(self._record.study_id)
+        for line in self._takeovers.seen(self._work):
+            self._line(line)
         trials = self._store.reading.trials(self._record.study_id, start=self._first_open, curves=False)
         for trial in trials:
             if trial.state not in UNFINISHED and trial.number not in self._reported:
@@ -126,7 +128,7 @@ class LaunchView:
         if best is not None:
             parts.append(f"best {self._record.metric} {best.value:.4g} (trial {best.number})")
         workers = active(self._store.reading.workers(study_id))
-        parts.append(workers_table(workers, self._record.metric, self._console.width))
+        parts.append(work_table(self._work, workers, self._record.metric, self._console.width))
         return Group(*parts)
 
     def _eta(self, done: int) -> str:
@@ -143,30 +145,3 @@ class LaunchView:
 
     def _line(self, text: str) -> None:
         self._console.print(escape(text), highlight=False, soft_wrap=True)
-
-
-def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table:
-    """One row per worker: what it trains, at which epoch, with which loss and score, and every loss term.
-
-    Every row stays one line: a table that folds its cells cannot be watched. Where there is no room for the terms, they
-    stand below, a line per worker that has several.
-    """
-    table = Table("worker", "device", "work", "epoch", "loss", metric, "since, UTC", box=None, pad_edge=False)
-    if width >= ROOM_FOR_TERMS:
-        table.add_column("validation losses")
-    for column in table.columns:
-        column.no_wrap = True
-    below: list[str] = []
-    for worker in workers:
-        last = worker.last.validation if worker.last else {}
-        losses = " ".join(f"{n.removeprefix('loss.')} {v:.3g}" for n, v in last.items() if n.startswith("loss."))
-        work = worker.job or (worker.state if worker.trial is None else f"trial {worker.trial}")
-        since = f"{worker.held_since:%H:%M:%S}" if worker.held_since else ""
-        loss, value = (f"{last[name]:.4g}" if name in last else "" for name in ("loss", metric))
-        row = (worker.name, worker.device, work, str(worker.epoch or ""), loss, value, since, losses)
-        table.add_row(*map(escape, row[: len(table.columns)]))
-        if width < ROOM_FOR_TERMS and len(losses.split()) > 2:
-            below.append(f"{worker.name}: {losses}")
-    if below:
-        table.caption, table.caption_justify = Text("\n".join(below), overflow="ellipsis", no_wrap=True), "left"
-    return table

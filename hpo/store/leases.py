@@ -99,7 +99,7 @@ class Leases:
         with self._db.transaction() as connection:
             lock(connection, study_id)
             begun = sa.select(lease.c.job_id).where(lease.c.job_id.is_not(None))
-            waiting = sa.select(job).where(job.c.job_id.in_(_current_jobs(study_id)), job.c.job_id.not_in(begun))
+            waiting = sa.select(job).where(job.c.job_id.in_(current_jobs(study_id)), job.c.job_id.not_in(begun))
             row = connection.execute(waiting.order_by(job.c.job_id).limit(1)).one_or_none()
             if row is None:
                 return None
@@ -112,7 +112,7 @@ class Leases:
         """A unit of work that was given back, or whose holder has stood still for the watch's grace period."""
         lease = tables.leases
         with self._db.reading() as connection:
-            current = sa.or_(lease.c.job_id.is_(None), lease.c.job_id.in_(_current_jobs(study_id)))
+            current = sa.or_(lease.c.job_id.is_(None), lease.c.job_id.in_(current_jobs(study_id)))
             returned = sa.select(lease.c.lease_id, lease.c.token, lease.c.beat).where(
                 lease.c.study_id == study_id, lease.c.state == "returned", current
             )
@@ -166,7 +166,7 @@ class Leases:
         if trials_only:
             query = query.where(table.c.trial_id.is_not(None))
         else:
-            query = query.where(sa.or_(table.c.job_id.is_(None), table.c.job_id.in_(_current_jobs(study_id))))
+            query = query.where(sa.or_(table.c.job_id.is_(None), table.c.job_id.in_(current_jobs(study_id))))
         with self._db.reading() as connection:
             return int(connection.execute(query).scalar_one())
 
@@ -183,8 +183,14 @@ class Leases:
         if lost:
             values["losses"] = table.c.losses + 1
         with self._db.transaction() as connection:
+            holder = connection.execute(sa.select(table.c.worker).where(*unchanged)).scalar_one_or_none()
             taken = connection.execute(table.update().where(*unchanged).values(**values))
-            return self._get(connection, table.c.lease_id == lease_id) if taken.rowcount else None
+            if taken.rowcount == 0:
+                return None
+            if lost:  # nobody need wait for it; should it only have slept, its next beat says so
+                workers = tables.workers
+                connection.execute(workers.update().where(workers.c.name == holder).values(state="lost"))
+            return self._get(connection, table.c.lease_id == lease_id)
 
     @staticmethod
     def _held(connection: sa.Connection, study_id: int) -> list[tuple[int, int, int]]:
@@ -228,7 +234,7 @@ class Leases:
         )
 
 
-def _current_jobs(study_id: int) -> sa.Select[Any]:
+def current_jobs(study_id: int) -> sa.Select[Any]:
     """Ids of the jobs of the promotion under way; those of an earlier one, before the budget grew, are history."""
     job, final = tables.jobs, tables.finals
     candidates = sa.or_(job.c.candidate == final.c.candidate, job.c.candidate == final.c.baseline)

@@ -13,8 +13,8 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from hpo.objective import Epoch
-from hpo.records import FinalRecord, JobRecord, TrialRecord, WorkerRecord
-from hpo.store import tables
+from hpo.records import FinalRecord, JobRecord, TrialRecord, WorkerRecord, WorkRecord
+from hpo.store import tables, working
 from hpo.store.database import Database
 
 
@@ -129,26 +129,13 @@ class Reading:
 
     def workers(self, study_id: int) -> list[WorkerRecord]:
         """Every worker that ever registered, the newest last."""
-        worker, lease, trial, job = tables.workers, tables.leases, tables.optuna_trials, tables.jobs
-        earlier = tables.epochs.alias()
-        last = sa.select(sa.func.max(earlier.c.epoch)).where(earlier.c.lease_id == lease.c.lease_id)
-        held = sa.and_(lease.c.worker == worker.c.name, lease.c.state == "held")
-        epoch = tables.epochs
-        query = (
-            sa.select(worker, lease.c.held_since, trial.c.number, job.c.candidate, job.c.fold, epoch.c.record)
-            .select_from(
-                worker.outerjoin(lease, held)
-                .outerjoin(trial, trial.c.trial_id == lease.c.trial_id)
-                .outerjoin(job, job.c.job_id == lease.c.job_id)
-                .outerjoin(
-                    epoch, sa.and_(epoch.c.lease_id == lease.c.lease_id, epoch.c.epoch == last.scalar_subquery())
-                )
-            )
-            .where(worker.c.study_id == study_id)
-            .order_by(worker.c.seen)
-        )
         with self._db.reading() as connection:
-            return [_worker(row) for row in connection.execute(query)]
+            return working.workers(connection, study_id)
+
+    def work(self, study_id: int) -> list[WorkRecord]:
+        """Every unit of work that is begun and not done, with its holder; the oldest first."""
+        with self._db.reading() as connection:
+            return working.work(connection, study_id)
 
     @staticmethod
     def _epochs(
@@ -271,23 +258,3 @@ def _over_folds(jobs: Sequence[JobRecord], summary: Any) -> dict[str, float]:
 
 def _spread(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 else 0.0
-
-
-def _worker(row: sa.Row[Any]) -> WorkerRecord:
-    job = None
-    if row.candidate is not None:
-        job = f"trial {row.candidate}, " + ("refit" if row.fold < 0 else f"fold {row.fold}")
-    last = Epoch.from_json(json.loads(row.record)) if row.record else None
-    return WorkerRecord(
-        name=row.name,
-        host=row.host,
-        pid=row.pid,
-        device=row.device,
-        state=row.state,
-        trial=row.number,
-        job=job,
-        epoch=last.number if last else None,
-        last=last,
-        held_since=row.held_since,
-        seen=row.seen,
-    )
