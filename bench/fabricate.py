@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.objective import Epoch
 from hpo.store import Store, tables
-from hpo.store.clock import utc_now
 from hpo.study import Study
 
 FINITE_VALUE = models.TrialValueModel.TrialValueType.FINITE
@@ -81,7 +80,7 @@ def _curve(final: float, length: int) -> list[float]:
 
 def _trial(study_id: int, number: int, length: int) -> dict[str, Any]:
     state = TrialState.COMPLETE if length == LENGTHS[-1] else TrialState.PRUNED
-    ended = utc_now()
+    ended = _now()
     times = {"datetime_start": ended - timedelta(seconds=length), "datetime_complete": ended}
     return {"study_id": study_id, "number": number, "state": state, **times}
 
@@ -120,7 +119,11 @@ def _lease(study_id: int, spec: Study, trial_id: int, point: FrozenTrial, curve:
     text = f"pruned after epoch {len(curve)}" if end else None
     row = {"study_id": study_id, "trial_id": trial_id, "worker": "nobody", "state": "done", "fold": spec.folds.search}
     row |= {"params": json.dumps(params.flat()), "params_key": params.key(), "value": curve[-1]}
-    return row | {"held_since": utc_now(), "end": end, "end_text": text}
+    return row | {"held_since": _now(), "end": end, "end_text": text}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _epochs(leases: list[int], curves: list[list[float]]) -> Iterator[dict[str, Any]]:
