@@ -27,7 +27,10 @@ HEALTHY = 4
 def bad_values(field: Field, *, copies: int, workers: int) -> str:
     """So many trials of each fault among healthy ones, under a pruner."""
     faults = {f"{fault}-{copy}": fault for copy in range(copies) for fault in ENDS}
-    lines = [f"  {name}: {{optimizer: {{lr: 2e-2}}, loss: {{fault: {fault}}}}}\n" for name, fault in faults.items()]
+    lines = [
+        f"  {name}: {{optimizer: {{lr: {0.02 + 1e-4 * number:.4f}}}, loss: {{fault: {fault}}}}}\n"
+        for number, (name, fault) in enumerate(faults.items())
+    ]
     trials = len(faults) + HEALTHY
     field.write(trials=trials, pruner="{name: asha, min_resource: 1}", more="".join(lines))
     finished(field.launch("--workers", str(workers)), seconds=600)
