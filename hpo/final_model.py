@@ -187,33 +187,46 @@ def save_model(
     """
     assert lease.candidate is not None
     path = around.files.model(around.record.folder, lease.candidate)
+    _remove_unfinished(path, lease)
     if path.exists():
         return path
-    beside = path.with_name(f".{path.name}.{lease.token}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_file(_plain(run.model.state_dict()), beside / "weights.safetensors")
-    save_file(_plain(run.statistics), beside / "statistics.safetensors")
     config = _config(run, around, lease)
-    (beside / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    earlier = [other for other in path.parent.glob("trial-*") if other != path]
-    metrics = _metrics(final, test_scores) | {"test_uses": 1 + len(earlier)}
-    (beside / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    (beside / "README.md").write_text(_card(config, metrics))
-    own = Path(around.record.objective.rpartition(":")[0])
-    if own.suffix == ".py":
-        shutil.copyfile(own, beside / OWN_CODE)
-    for file in beside.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
+    metrics = _metrics(final, test_scores) | {"test_uses": 1 + len(list(path.parent.glob("trial-*")))}
+    beside = path.with_name(f".{path.name}.{lease.lease_id}.{lease.token}")
     try:
+        _write(beside, run, config, metrics)
         os.replace(beside, path)
     except OSError:
-        if not path.exists():
+        if not path.exists():  # else another holder of this job was first, with the same model
             raise
-        shutil.rmtree(beside)  # another holder of this job was first, with the same model
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     sync_folder(path.parent)
     return path
+
+
+def _remove_unfinished(path: Path, lease: Lease) -> None:
+    """Remove what holders up to this one left half written; one that only slept has lost its lease and its work."""
+    for left in path.parent.glob(f".{path.name}.*.*"):
+        lease_id, token = left.name.split(".")[-2:]
+        if (int(lease_id), int(token)) <= (lease.lease_id, lease.token):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _write(folder: Path, run: FoldRun, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Every file of a model, synced."""
+    folder.mkdir(parents=True)
+    save_file(_plain(run.model.state_dict()), folder / "weights.safetensors")
+    save_file(_plain(run.statistics), folder / "statistics.safetensors")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+    (folder / "README.md").write_text(_card(config, metrics))
+    own = Path(config["objective"].rpartition(":")[0])
+    if own.suffix == ".py":
+        shutil.copyfile(own, folder / OWN_CODE)
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def _plain(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

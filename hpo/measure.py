@@ -97,7 +97,7 @@ class Ledger:
         record = {"loss": float(sum(self._weights[name] * mean for name, mean in means.items()))}
         record |= {f"loss.{name}": float(mean) for name, mean in means.items()}
         record |= self._objective.score({name: v.cpu().numpy() for name, v in self._sums.items()}, info)
-        return {name: float(value) for name, value in record.items() if math.isfinite(value)}
+        return {name: float(value) for name, value in record.items() if _is_finite(name, value)}
 
     @staticmethod
     def _refuse_non_finite(steps: np.ndarray, names: list[str], epoch: int) -> None:
@@ -107,3 +107,11 @@ class Ledger:
         step = int(bad.any(axis=1).argmax())
         column = int(bad[step].argmax()) // 2
         raise NonFiniteLoss(names[column] if column < len(names) else "gradient", epoch, step + 1)
+
+
+def _is_finite(name: str, value: Any) -> bool:
+    """Whether a score is there; the objective may have answered anything."""
+    try:
+        return math.isfinite(value)
+    except (TypeError, OverflowError) as error:
+        raise type(error)(f"{name} is no score but {type(value).__name__} {value!r:.40}: {error}") from None

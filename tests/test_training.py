@@ -12,16 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpo.arrays import Arrays, Feed, open_arrays
+from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
-from hpo.objective import LOOP_DEFAULTS, Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Term
+from hpo.objective import Batch, Fold, Metric, Objective, Outputs, Params, Term
 from hpo.sampling import draw
 from hpo.training import AUGMENT, DROPOUT, INIT, ORDER, FoldRun, Interrupted, NonFiniteLoss, seed_for
-from objectives.digits import Digits
-from tests.toy import CPU, LOSS, Toy, toy_arrays, toy_params, toy_run
-
-#: Of an epoch, what may differ between two equal trainings.
-MACHINE = ("seconds", "peak_memory_mb")
+from tests.equal import assert_equal, train
+from tests.toy import LOSS, Toy, toy_arrays, toy_params, toy_run
 
 
 @pytest.fixture(autouse=True)
@@ -42,35 +39,6 @@ def arrays(cache: Path) -> Arrays:
     return toy_arrays(cache)
 
 
-@pytest.fixture(scope="module")
-def digits(cache: Path) -> Arrays:
-    return open_arrays(Digits(), None, {}, cache)
-
-
-def numbers(epochs: list[Epoch]) -> list[dict[str, Any]]:
-    """Everything on record but what belongs to the machine."""
-    return [{name: v for name, v in epoch.to_json().items() if name not in MACHINE} for epoch in epochs]
-
-
-def train(run: FoldRun) -> FoldRun:
-    while not run.finished:
-        run.epoch()
-    return run
-
-
-def assert_equal(one: FoldRun, other: FoldRun) -> None:
-    """All numbers and all weights, bit for bit."""
-    assert numbers(one.epochs) == numbers(other.epochs)
-    for mine, theirs in ((one.model.state_dict(), other.model.state_dict()), (one.best_state, other.best_state)):
-        assert (mine is None) == (theirs is None)
-        for name, tensor in (mine or {}).items():
-            assert theirs is not None
-            assert torch.equal(tensor, theirs[name]), name
-    moments, others = one.optimizer.state_dict()["state"], other.optimizer.state_dict()["state"]
-    for parameter, state in moments.items():
-        assert all(torch.equal(value, others[parameter][name]) for name, value in state.items())
-
-
 #: Every part of the state matters in at least one of these.
 VARIANTS: dict[str, dict[str, Any]] = {
     "cosine": {"schedule__warmup_epochs": 1},
@@ -79,15 +47,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "stops early": {"stopping__patience": 2, "stopping__min_epochs": 1, "optimizer__lr": 0.3, "epochs": 12},
     "refit": {"fold": Fold(-1, np.arange(80), np.empty(0, np.int64)), "schedule__name": "plateau", "drops": (1, 3)},
 }
-
-
-def digits_run(arrays: Arrays, **options: Any) -> FoldRun:
-    objective = Digits()
-    changes = {"model.width": 8, "augment.shift": 1.0, "augment.noise": 0.1, "sampling.rare_boost_cap": 8.0}
-    params = Params.from_flat({**LOOP_DEFAULTS, **objective.defaults, **changes})
-    fold = objective.split(arrays, 3, 0).folds[0]
-    metric = objective.metric("macro_f1")
-    return FoldRun(objective, arrays, Feed(arrays, CPU), fold, params, metric, epochs=4, seed=1, **options)
 
 
 # ---- resuming
@@ -105,17 +64,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(arrays: Arrays, tmp_path: Pat
     assert state is not None
     torch.manual_seed(99)  # the global generator plays no part
     second.load_state_dict(state)
-    assert_equal(train(second), whole)
-
-
-@pytest.mark.parametrize("after", [1, 3])
-def test_a_resumed_run_of_digits_equals_an_uninterrupted_one(digits: Arrays, tmp_path: Path, after: int) -> None:
-    whole = train(digits_run(digits))
-    first, second = digits_run(digits), digits_run(digits)
-    for _ in range(after):
-        first.epoch()
-    Checkpoints(tmp_path, 1).save(first.state_dict())
-    second.load_state_dict(Checkpoints(tmp_path, 2).load(pytest.fail) or {})
     assert_equal(train(second), whole)
 
 

@@ -22,8 +22,20 @@ if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder
 
 
+#: What `score` answers instead of a number, by the fault that orders it; nothing at all for `score_missing`.
+ANSWERS: Mapping[str, Any] = {
+    "score_nan": float("nan"),
+    "score_inf": float("inf"),
+    "score_minus_inf": float("-inf"),
+    "score_none": None,
+    "score_text": "1.5",
+    "score_huge": 10**400,
+    "score_missing": None,
+}
+
+
 class Faulty(Objective):
-    """A number from four features; `loss.fault` says what goes wrong in the first batch."""
+    """A number from four features; `loss.fault` says what goes wrong in the first batch, or in every score."""
 
     name = "faulty"
     version = 1
@@ -33,7 +45,8 @@ class Faulty(Objective):
         {
             "data.batch_size": 16,
             "loss.number_weight": 1.0,
-            #: none, nan, oom, hang, exception, exit, abort, data, child (a process that outlives its parent)
+            #: none, nan, inf, oom, hang, exception, exit, abort, data, child (a process that would outlive its parent),
+            #: or one of ANSWERS
             "loss.fault": "none",
             #: Seconds that each training batch takes.
             "loss.pause": 0.0,
@@ -58,7 +71,7 @@ class Faulty(Objective):
         return {}
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> nn.Module:
-        return Line()
+        return Line([*ANSWERS].index(params.loss["fault"]) + 1 if params.loss["fault"] in ANSWERS else 0)
 
     def losses(
         self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
@@ -71,22 +84,32 @@ class Faulty(Objective):
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         square = (outputs["number"] - batch["number"]) ** 2
-        return {"square": torch.stack([square.double().sum(), torch.tensor(float(len(square))).double()])}
+        rows = torch.tensor(float(len(square))).double()
+        return {"square": torch.stack([square.double().sum(), rows]), "answer": outputs["answer"] * rows}
 
     def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
-        return {"skill": float(1 / (1 + sums["square"][0] / sums["square"][1]))}
+        square, rows = sums["square"]
+        answer = round(float(sums["answer"] / rows))
+        if answer == 0:
+            return {"skill": float(1 / (1 + square / rows))}
+        fault = [*ANSWERS][answer - 1]
+        return {} if fault == "score_missing" else {"skill": ANSWERS[fault]}
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {"number": outputs["number"].numpy()}
 
 
 class Line(nn.Module):
-    def __init__(self) -> None:
+    """One layer; `answer`, from the parameters, travels with the outputs: `score` sees nothing else."""
+
+    def __init__(self, answer: int) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 1)
+        self.answer = answer
 
     def forward(self, batch: Batch) -> Outputs:
-        return {"number": self.layer(batch["features"]).squeeze(-1)}
+        answer = torch.tensor(float(self.answer), dtype=torch.float64)
+        return {"number": self.layer(batch["features"]).squeeze(-1), "answer": answer}
 
 
 def _happen(fault: str) -> float:
@@ -105,4 +128,4 @@ def _happen(fault: str) -> float:
         sys.exit("the objective leaves")
     if fault == "abort":
         os.abort()
-    return float("nan") if fault == "nan" else 1.0
+    return float(fault) if fault in ("nan", "inf") else 1.0

@@ -3,7 +3,6 @@
     python -m tests.faults.sweep URL kill|takeover|error [EVERY [SECONDS]]
 
 `error` lets a statement fail once, or, given SECONDS, all statements from it on for so long.
-
 A process of its own: it imports torch once and forks, so that a point costs a second. Every point has a study of its
 own, of one trial; EVERY 5 takes every fifth statement. Prints JSON: the number of points, and what was wrong at which.
 """
@@ -18,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,66 +41,78 @@ from tests.faults.parts import STUDY
 EPOCHS = 2
 #: Nobody else is alive to beat: a dead worker's lease may be taken at once.
 GRACE = 0.3
-#: More statements than a worker makes for one trial.
-MOST = 400
+#: More statements than a worker makes for one trial, or for a promotion.
+MOST = 1000
 #: The statement in the middle of a trial at which the first of two victims dies.
 MIDDLE = 40
 
 
-#: How a fault strikes: called with the number of every statement. Raises, or kills, or does nothing.
-Strike = Callable[[int], None]
+#: What a victim does.
+Act = Callable[[], object]
+#: What strikes at a certain point of it, and may strike again: called with how many events ago that was.
+Strike = Callable[[int], object]
+#: Calls its last argument at every event that is counted.
+Events = Callable[[Store, RunFiles, Act], None]
+SEARCH = Options(threads=1, promote=False, checkpoint_every=0.0, database_patience=1.0)
 
 
 def main(url: str, kind: str, every: str = "1", seconds: str = "0") -> int:
+    return sweep(url, kind, int(every), partial(_at, float(seconds)))
+
+
+def sweep(url: str, kind: str, every: int, at: Callable[[str, RunFiles, str, int], tuple[bool, str]]) -> int:
+    """Strike at every such point until none is reached any more; `at` is `_at`, or does the like."""
     torch.set_num_threads(1)
     vars(hpo.worker)["grace_period"] = lambda: GRACE
     wrong: dict[int, str] = {}
     points = 0
     with tempfile.TemporaryDirectory() as folder:
         files = RunFiles(Path(folder))
-        _forked(partial(_make, url))
-        for point in range(1, MOST, int(every)):
-            reached, trouble = _at(url, files, kind, point, float(seconds))
+        forked(partial(_make, url))
+        for point in range(1, MOST, every):
+            reached, trouble = at(url, files, kind, point)
             if trouble:
                 wrong[point] = trouble
             if not reached:
                 break
             points += 1
-            print(f"{kind} at statement {point}: {trouble or 'mended'}", file=sys.stderr, flush=True)
+            print(f"{kind} at {point}: {trouble or 'mended'}", file=sys.stderr, flush=True)
     print(json.dumps({"points": points, "wrong": wrong}))
     return 1 if wrong else 0
 
 
-def _at(url: str, files: RunFiles, kind: str, point: int, seconds: float) -> tuple[bool, str]:
+def _at(seconds: float, url: str, files: RunFiles, kind: str, point: int) -> tuple[bool, str]:
     """Whether the worker reached this statement, and what was wrong afterwards."""
     name = f"point-{point}"
-    _forked(partial(_create, url, files, name))
+    forked(partial(_create, url, files, name))
     if kind == "takeover":
-        _forked(partial(_work, url, files, name, _Kill(MIDDLE)))
-    made = files.root / "statements"
-    made.unlink(missing_ok=True)
-    strike = _Fail(point, seconds) if kind == "error" else _Kill(point)
-    code = _forked(partial(_work, url, files, name, strike))
+        forked(partial(work, url, files, name, MIDDLE, kill))
+    code, reached = victim(url, files, name, point, _Fail(seconds) if kind == "error" else kill)
     if code == 0:
-        trouble = files.root / "trouble"
-        checked = _forked(partial(_write_trouble, url, name, trouble))
-        return int(made.read_text()) >= point, trouble.read_text() if checked == 0 else "could not be checked"
+        return reached, told(files, partial(_trouble, url, name))
     if kind == "error" or code != -signal.SIGKILL:
         return True, f"the worker ended with {code}"
-    second = _forked(partial(_work, url, files, name, _Kill(MOST)))
+    second = forked(partial(work, url, files, name, MOST, kill))
     if second != 0:
         return True, f"the second worker ended with {second}"
-    trouble = files.root / "trouble"
-    checked = _forked(partial(_write_trouble, url, name, trouble))
-    return True, trouble.read_text() if checked == 0 else "could not be checked"
+    return True, told(files, partial(_trouble, url, name))
+
+
+def victim(url: str, files: RunFiles, name: str, point: int, strike: Strike, **options: Any) -> tuple[int, bool]:
+    """The exit code of a worker that is struck at this point, and whether there was such a point."""
+    code = forked(partial(work, url, files, name, point, strike, **options))
+    return code, code != 0 or int((files.root / "counted").read_text()) >= point
+
+
+def told(files: RunFiles, trouble: Callable[[], str]) -> str:
+    """What `trouble` says in a process of its own."""
+    path = files.root / "trouble"
+    checked = forked(lambda: path.write_text(trouble()))
+    return path.read_text() if checked == 0 else "could not be checked"
 
 
 def _make(url: str) -> None:
     Store(url, create=True).close()
-
-
-def _write_trouble(url: str, name: str, path: Path) -> None:
-    path.write_text(_trouble(url, name))
 
 
 def _create(url: str, files: RunFiles, name: str) -> None:
@@ -115,51 +126,54 @@ def _create(url: str, files: RunFiles, name: str) -> None:
     store.close()
 
 
-def _work(url: str, files: RunFiles, name: str, strike: Strike) -> None:
-    """A worker that meets its fault at a statement of the database (commits and rollbacks count)."""
+def work(
+    url: str,
+    files: RunFiles,
+    name: str,
+    point: int,
+    strike: Strike,
+    *,
+    options: Options = SEARCH,
+    events: Events | None = None,
+) -> None:
+    """A worker that meets its fault at the given event: by default, a statement, commit or rollback."""
     store, count = Store(url), itertools.count(1)
     seen = [0]
 
-    def statement(*_: Any) -> None:
+    def counted() -> None:
         seen[0] = next(count)
-        strike(seen[0])
+        if seen[0] >= point:
+            strike(seen[0] - point)
 
     record = store.studies.get(name)
-    for moment in ("before_cursor_execute", "commit", "rollback"):
-        event.listen(store.database.engine, moment, statement)
-    options = Options(threads=1, promote=False, checkpoint_every=0.0, database_patience=1.0)
+    (events or statements)(store, files, counted)
     made = partial(Worker, store, files, record, lambda *_: Faulty(), options, lambda text: None)
     worker = Patience(60.0, lambda text: None).until(made)
     code = worker.run()
-    event.remove(store.database.engine, "before_cursor_execute", statement)
-    (files.root / "statements").write_text(str(seen[0]))
+    (files.root / "counted").write_text(str(seen[0]))
     os._exit(code)
 
 
-class _Kill:
-    """Kill -9 at one statement."""
+def statements(store: Store, _files: RunFiles, counted: Act) -> None:
+    for moment in ("before_cursor_execute", "commit", "rollback"):
+        event.listen(store.database.engine, moment, lambda *_: counted())
 
-    def __init__(self, point: int) -> None:
-        self._point = point
 
-    def __call__(self, number: int) -> None:
-        if number == self._point:
-            os.kill(os.getpid(), signal.SIGKILL)
+def kill(_ago: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Fail:
-    """One statement fails, or all from it on for so many seconds, also those of the heart."""
+    """One statement fails, or all from it on for so many seconds, those of the heart included."""
 
-    def __init__(self, point: int, seconds: float) -> None:
-        self._point, self._seconds = point, seconds
-        self._until = 0.0
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._until = seconds, 0.0
 
-    def __call__(self, number: int) -> None:
-        if number == self._point:
+    def __call__(self, ago: int) -> None:
+        if ago == 0:
             self._until = time.monotonic() + self._seconds
-        elif time.monotonic() >= self._until:
-            return
-        raise OperationalError("a statement", {}, Exception("made to fail"))
+        if ago == 0 or time.monotonic() < self._until:
+            raise OperationalError("a statement", {}, Exception("made to fail"))
 
 
 def _trouble(url: str, name: str) -> str:
@@ -180,8 +194,18 @@ def _trouble(url: str, name: str) -> str:
     return f"{store.leases.open(record.study_id)} open leases" if store.leases.open(record.study_id) else ""
 
 
-def _forked(action: Callable[[], None]) -> int:
+def forked(action: Act) -> int:
     """Do something in a forked process; its exit code, negative for a signal."""
+    return at_once([action])[0]
+
+
+def at_once(actions: Sequence[Act]) -> list[int]:
+    """Do all of them in a forked process each, at the same time."""
+    children = [_fork(action) for action in actions]
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+
+
+def _fork(action: Act) -> int:
     child = os.fork()
     if child == 0:
         try:
@@ -190,7 +214,7 @@ def _forked(action: Callable[[], None]) -> int:
         except BaseException:
             traceback.print_exc()
             os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return child
 
 
 if __name__ == "__main__":

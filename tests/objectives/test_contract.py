@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from sklearn import metrics
 from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 
-from hpo.objective import LOOP_DEFAULTS, Batch, Params
+from hpo.arrays import Feed
+from hpo.checkpoint import Checkpoints
+from hpo.objective import LOOP_DEFAULTS, Batch, Fold, Params
+from hpo.training import FoldRun
 from objectives import BUILT_IN
+from tests.equal import assert_equal, train
 from tests.objectives.cases import FOLDS, ROOT, SEED, Case, built_in
 
 GAMMAS, SMOOTHINGS, STRENGTHS = [0.0, 0.7, 2.5], [0.0, 0.1, 0.3], [0.0, 0.4, 1.3]
@@ -204,6 +209,33 @@ def test_augmentation_draws_from_its_generator_only(case: Case) -> None:
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0, equal_nan=True)
     assert any(not torch.equal(first[name], third[name]) for name in first if first[name].is_floating_point())
+
+
+# ---- resuming
+
+
+def run_of(case: Case, variant: str) -> FoldRun:
+    """Four epochs of few rows, with everything on that draws random numbers."""
+    rows = case.labelled_rows(160)
+    fold = Fold(0, np.sort(rows[::2]), np.sort(rows[1::2]))
+    drawn = {"model__dropout": 0.2, "augment__noise": 0.1, "augment__shift": 1.0, "sampling__rare_boost_cap": 8.0}
+    params = case.params(**drawn, data__batch_size=16, schedule__name=variant, schedule__patience=0)
+    feed, metric = Feed(case.arrays, torch.device("cpu")), case.objective.metric("loss")
+    return FoldRun(case.objective, case.arrays, feed, fold, params, metric, epochs=4, seed=SEED)
+
+
+@pytest.mark.parametrize("variant", ["cosine", "plateau"])
+def test_a_resumed_run_equals_an_uninterrupted_one(case: Case, tmp_path: Path, variant: str) -> None:
+    """From a checkpoint after each epoch, bit for bit: the same code on the same CPU with the same threads."""
+    whole, first = train(run_of(case, variant)), run_of(case, variant)
+    for after in (1, 2, 3):
+        first.epoch()
+        Checkpoints(tmp_path, after).save(first.state_dict())
+        resumed = run_of(case, variant)
+        torch.manual_seed(99)  # the global generator plays no part
+        resumed.load_state_dict(Checkpoints(tmp_path, after + 1).load(pytest.fail) or {})
+        assert len(resumed.epochs) == after
+        assert_equal(train(resumed), whole)
 
 
 # ---- lanes

@@ -14,17 +14,15 @@ import sqlalchemy as sa
 from hpo.records import StudyRecord
 from hpo.store import Store, tables
 from tests.store.parts import facts
-from tests.store.racers import Racers
+from tests.store.racers import Racers, racers
 
 #: What belongs to the tables and not to a study.
 VERSIONS = {"hpo_schema", "alembic_version", "version_info"}
 
 
 @pytest.fixture(scope="session")
-def race() -> Iterator[Racers]:
-    racers = Racers()
-    yield racers
-    racers.close()
+def race() -> Racers:
+    return racers()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.synchronize import Barrier
 from typing import Any
 
@@ -30,9 +31,11 @@ class Racers:
         tasks = [(function, number, arguments) for number in range(RACERS)]
         return self._pool.map_async(_run, tasks, chunksize=1).get(240)
 
-    def close(self) -> None:
-        self._pool.terminate()
-        self._pool.join()
+
+@cache
+def racers() -> Racers:
+    """The same processes for every race; they end with this one."""
+    return Racers()
 
 
 _gates: list[Barrier] = []
@@ -65,24 +68,32 @@ def opened(url: str) -> Any:
 # ---- the races
 
 
-def open_empty(number: int, url: str) -> str:
-    """The error, or nothing."""
+def start(number: int, url: str) -> tuple[int | None, str]:
+    """What the first worker of a launch does to a database: tables, study, first trial; its number, or the error."""
     try:
         Store(url, create=True).close()
+        with opened(url) as store:
+            study_id, _ = _made(store, "first", f"first-{number}")
+            lease = store.leases.new_trial(study_id, f"w{number}", 0, RACERS)
+            return lease.number, ""
     except Exception as error:
-        return repr(error)
-    return ""
+        return None, repr(error)
 
 
 def create_study(number: int, url: str, name: str) -> tuple[int, str]:
     with opened(url) as store:
         meet()
-        configurations = {"before": {"x": 1}, "after": {"x": 2}}
-        try:
-            record = store.studies.create(name, configurations, **parts.facts(folder=f"{name}-{number}"))
-        except Exists:
-            record = store.studies.get(name)
-        return record.study_id, record.folder
+        return _made(store, name, f"{name}-{number}")
+
+
+def _made(store: Store, name: str, folder: str) -> tuple[int, str]:
+    """The study of that name, made now or by another one a moment ago."""
+    configurations = {"before": {"x": 1}, "after": {"x": 2}}
+    try:
+        record = store.studies.create(name, configurations, **parts.facts(folder=folder))
+    except Exists:
+        record = store.studies.get(name)
+    return record.study_id, record.folder
 
 
 def claim(number: int, url: str, study_id: int, limit: int) -> list[tuple[int, int, str | None]]:
@@ -150,6 +161,7 @@ def work(number: int, url: str, study_id: int, limit: int) -> list[tuple[int, fl
     """Bring trials of three epochs to their end; returns number, value and the moment each was told."""
     told = []
     with opened(url) as store:
+        meet()
         while (lease := store.leases.new_trial(study_id, f"w{number}", 0, limit)) is not None:
             lr = 1e-4 * (1 + lease.trial_id)
             with store.leases.under(lease):

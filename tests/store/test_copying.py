@@ -24,8 +24,9 @@ from hpo.store import Lease, StorageError, Store, Watch, copying, tables
 from hpo.store.checking import check
 from hpo.store.copying import back_up, restore
 from tests.store import parts
+from tests.store.parts import emptied
 from tests.store.racers import RACERS, Racers, work
-from tests.store.test_database import emptied, plain_optuna, run
+from tests.store.test_database import plain_optuna, run
 
 
 def quiet(done: int, total: int) -> None:

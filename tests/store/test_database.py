@@ -19,27 +19,10 @@ from optuna.trial import TrialState
 from hpo.records import StudyRecord
 from hpo.store import StorageError, Store, Watch, parse_url, redacted, tables
 from tests.store import parts
-from tests.store.racers import RACERS, Racers, open_empty
 
-ROUNDS = 3
 #: A password with everything that formatting, quoting and parsing could trip over.
 SECRET = "s3{0}!r}%(x)s@:/?#[]$ecret"
 QUOTED = "s3%7B0%7D%21r%7D%25%28x%29s%40%3A%2F%3F%23%5B%5D%24ecret"
-
-
-def emptied(url: str) -> str:
-    """The same database, without any table."""
-    parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        for suffix in ("", "-wal", "-shm"):
-            Path(f"{parsed.database}{suffix}").unlink(missing_ok=True)
-        return url
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
 
 
 def run(url: str, *statements: str) -> None:
@@ -59,14 +42,6 @@ def store(url: str) -> Iterator[Store]:
 
 
 # ---- opening
-
-
-def test_eight_processes_open_an_empty_database_at_once(url: str, race: Racers) -> None:
-    for _ in range(ROUNDS):
-        assert race(open_empty, emptied(url)) == [""] * RACERS
-        store = Store(url)
-        assert parts.contents(store)["hpo_schema"] == [f"{{'version': {tables.SCHEMA_VERSION}}}"]
-        store.close()
 
 
 def test_opening_again_changes_nothing(store: Store, study: StudyRecord, url: str) -> None:

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from hpo.store import StorageError, Store, migrations, tables
 from hpo.store.migrations import STEPS, upgrade
 from tests.store import parts
-from tests.store.test_database import emptied, plain_optuna, run
+from tests.store.parts import emptied
+from tests.store.test_database import plain_optuna, run
 
 
 @pytest.fixture
