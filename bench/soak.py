@@ -29,6 +29,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=0.0, help="at least so long on each database (%(default)s)")
     parser.add_argument("--kills", type=int, help="storms alone, until so many workers were killed")
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two kills of a storm (%(default)s)")
+    parser.add_argument("--stride", type=int, default=11, help="of the sweeps; 1: every statement (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the first storm; each further one takes the next")
     parser.add_argument("--databases", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--only", nargs="+", metavar="WORD", help="faults whose name has one of these words")

@@ -168,7 +168,7 @@ class Database(RDBStorage):
         with self.transaction() as connection:
             written = connection.execute(insert.on_conflict_do_update(index_elements=list(key), set_=values))
         if written.rowcount == 0:
-            raise UpdateFinishedTrialError(f"trial {trial_id} has already finished: another tool has told it")
+            raise UpdateFinishedTrialError("it has already finished: another tool has told it")
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT that knows ON CONFLICT, which SQLAlchemy's general one does not."""

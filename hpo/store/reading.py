@@ -45,12 +45,15 @@ class Reading:
             return int(connection.execute(query).scalar_one())
 
     def last_ends(self, study_id: int, most: int) -> list[tuple[str | None, str | None]]:
-        """Class and text of how the trials ended that ended last; (None, None) for a completion."""
+        """Class and text of how the trials ended that were begun last; (None, None) for a completion.
+
+        By `held_since`, which the database's clock wrote: the moments of their ends are those of the workers' clocks.
+        """
         lease, trial = tables.leases, tables.optuna_trials
         query = sa.select(lease.c.end, lease.c.end_text).join(trial, trial.c.trial_id == lease.c.trial_id)
         done = query.where(lease.c.study_id == study_id, lease.c.state == "done")
         with self._db.reading() as connection:
-            rows = connection.execute(done.order_by(trial.c.datetime_complete.desc()).limit(most))
+            rows = connection.execute(done.order_by(lease.c.held_since.desc()).limit(most))
             return [(row.end, row.end_text) for row in rows]
 
     def compute_hours(self, study_id: int) -> float:

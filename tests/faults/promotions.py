@@ -8,10 +8,8 @@ once. It works as `tests.faults.sweep` does, and prints the same.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -28,8 +26,7 @@ from hpo.search import Search
 from hpo.store import Store
 from hpo.stored import as_launched
 from hpo.study import Study
-from tests.conftest import REPOSITORY
-from tests.faults import sweep
+from tests.faults import sweep, sweeps
 from tests.faults.faulty import Faulty
 from tests.faults.parts import STUDY, Field, finished
 
@@ -50,12 +47,7 @@ def killed(field: Field, *, every_statement: int, every_file: int) -> str:
 
 
 def _swept(field: Field, kind: str, every: int) -> int:
-    """The number of points; a process of its own forks them."""
-    command = [sys.executable, "-m", "tests.faults.promotions", field.url, kind, str(every)]
-    environ = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return int(json.loads(done.stdout.splitlines()[-1])["points"])
+    return sweeps.swept("tests.faults.promotions", field.url, kind, str(every))
 
 
 def forged(field: Field, *, trials: int) -> str:
