@@ -12,6 +12,9 @@ os.environ["TZ"] = "UTC"
 def main() -> None:
     """Entry point of the command `hpo`."""
     _hide_password()
+    from hpo.cli.output import guard_output
+
+    guard_output()
     from hpo.cli.group import hpo
 
     hpo(prog_name="hpo")

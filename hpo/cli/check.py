@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +61,9 @@ def check(
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
     from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
+    from hpo.cli.terminal import Terminal
 
-    view = CheckView((lambda _: None) if as_json else click.echo)
+    view = CheckView((lambda _: None) if as_json else partial(Terminal().print, soft_wrap=True))
     spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
@@ -166,9 +168,9 @@ def _fold(subject: Subject, name: str, fold: int | None, epochs: int | None, vie
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """Say on the error stream what takes a while, so that the output stays clean."""
-    from rich.console import Console
+    from hpo.cli.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if console.is_terminal:
         with console.status(what):
             yield
