@@ -32,11 +32,10 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     """
     store = place.store()
     record = existing(store, study)
-    from rich.console import Console
-
+    from hpo.cli.terminal import Terminal
     from hpo.status import status as look
 
-    console = Console()
+    console = Terminal()
     while True:
         record = store.studies.get(record.name)
         if as_json:
@@ -51,16 +50,14 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
 
 
 def _show(console: Any, place: Place, store: Any, record: Any) -> None:
-    from rich.markup import escape
-
     from hpo.cli.standing import standing
     from hpo.cli.view import workers_table
     from hpo.status import active
 
     for line in (f"study      {record.name}, objective {record.objective}", *standing(store, record)):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     if used := place.files.checkpoint_bytes(record.folder):
-        console.print(f"disk       {used / 2**20:.3g} MiB of checkpoints", highlight=False)
+        console.print(f"disk       {used / 2**20:.3g} MiB of checkpoints")
     workers = active(store.reading.workers(record.study_id))
     if workers:
         console.print(workers_table(workers, record.metric, console.width))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpo.cli.standing import standing
+from hpo.cli.terminal import Terminal
 from hpo.records import StudyRecord, TrialRecord, WorkerRecord
 from hpo.status import active
 from hpo.store import DATABASE_ERRORS, Store
@@ -32,7 +33,7 @@ class LaunchView:
 
     def __init__(self, store: Store, record: StudyRecord) -> None:
         self._store, self._record = store, record
-        self._console = Console()
+        self._console = Terminal()
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._next = 0.0
         self._reported: set[int] = set()
@@ -142,7 +143,7 @@ class LaunchView:
         return as_launched(self._record).folds.search
 
     def _line(self, text: str) -> None:
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table:
@@ -164,7 +165,7 @@ def workers_table(workers: list[WorkerRecord], metric: str, width: int) -> Table
         since = f"{worker.held_since:%H:%M:%S}" if worker.held_since else ""
         loss, value = (f"{last[name]:.4g}" if name in last else "" for name in ("loss", metric))
         row = (worker.name, worker.device, work, str(worker.epoch or ""), loss, value, since, losses)
-        table.add_row(*map(escape, row[: len(table.columns)]))
+        table.add_row(*row[: len(table.columns)])
         if width < ROOM_FOR_TERMS and len(losses.split()) > 2:
             below.append(f"{worker.name}: {losses}")
     if below:
