@@ -173,6 +173,7 @@ _MISTAKES = {
     "Refused",
     "Unknown",
     "DashboardError",
+    "FolderError",
 }
 
 

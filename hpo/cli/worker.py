@@ -143,7 +143,9 @@ def _work(study: str, place: Place, options: Options) -> NoReturn:
 
     def made() -> Worker:
         store = place.store()
-        return Worker(store, place.files, store.studies.get(study), resolve, options, click.echo)
+        record = store.studies.get(study)
+        place.files.require(record.folder)
+        return Worker(store, place.files, record, resolve, options, click.echo)
 
     try:
         worker = Patience(60 * options.database_patience, click.echo).until(made)
