@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,12 @@ class FinalModel(torch.nn.Module):
 
 
 def load_model(
-    path: str | Path, weights: str | Path | None = None, device: str = "cpu", objective: str | None = None
+    path: str | Path,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    objective: str | None = None,
+    *,
+    resolve: Callable[[str, str | None], Objective] = resolve,
 ) -> FinalModel:
     """A final model, in evaluation mode.
 
@@ -111,6 +116,7 @@ def load_model(
         device: where to put it.
         objective: `module:Class` or `path/to/file.py:Class` for a model of your own objective. It is code, so it is
             never taken from the folder, which may come from somebody else.
+        resolve: finds the objective by name and hash, and runs its file.
 
     Raises:
         ModelError: not a model folder, an objective that is not built in and not given, a changed file of the

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from hpo.cli.group import Mistake, Place, placed
+from hpo.cli.group import Mistake, Place, placed, resolve_aloud
 from hpo.options import Options
 
 
@@ -117,17 +117,15 @@ def prepare(
 ) -> None:
     """Read a study file, prepare its data, make tables and study, then work on it: the first worker of a launch."""
     from hpo.launching import create_or_resume
-    from hpo.resolve import file_hash, resolve
+    from hpo.resolve import file_hash
     from hpo.study import Study
     from hpo.worker import require_device
 
-    spec = Study.read(study, resolve)
+    spec = Study.read(study, resolve_aloud)
     require_device(options.device)
     digest = file_hash(spec.objective)
-    if digest is not None:
-        click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
     spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
-    objective = resolve(spec.objective)
+    objective = resolve_aloud(spec.objective, digest)
     create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
     _write_to(log)
     os.write(ready, b"!")
@@ -138,14 +136,13 @@ def prepare(
 
 def _work(study: str, place: Place, options: Options) -> NoReturn:
     from hpo.patience import DatabaseGone, Patience
-    from hpo.resolve import resolve
     from hpo.worker import Worker
 
     def made() -> Worker:
         store = place.store()
         record = store.studies.get(study)
         place.files.require(record.folder)
-        return Worker(store, place.files, record, resolve, options, click.echo)
+        return Worker(store, place.files, record, resolve_aloud, options, click.echo)
 
     try:
         worker = Patience(60 * options.database_patience, click.echo).until(made)
