@@ -23,7 +23,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from hpo.arrays import Arrays, Feed, open_arrays
-from hpo.files import sync_folder
+from hpo.files import make_folder, sync_folder
+from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
 from hpo.records import FinalRecord
@@ -197,7 +198,7 @@ def save_model(
         return path
     beside = path.with_name(f".{path.name}.{lease.token}")
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    make_folder(beside)
     save_file(_plain(run.model.state_dict()), beside / "weights.safetensors")
     save_file(_plain(run.statistics), beside / "statistics.safetensors")
     config = _config(run, around, lease)
@@ -205,7 +206,7 @@ def save_model(
     earlier = [other for other in path.parent.glob("trial-*") if other != path]
     metrics = _metrics(final, test_scores) | {"test_uses": 1 + len(earlier)}
     (beside / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    (beside / "README.md").write_text(_card(config, metrics))
+    (beside / "README.md").write_text(harmless(_card(config, metrics)))
     own = Path(around.record.objective.rpartition(":")[0])
     if own.suffix == ".py":
         shutil.copyfile(own, beside / OWN_CODE)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from hpo.cli.group import Place, placed, resolve_aloud
+from hpo.harmless import cell
 
 OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
@@ -86,7 +87,7 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
 
 
 def _cell(value: Any) -> str:
-    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input."""
+    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input; nothing computes."""
     if isinstance(value, float):
         return f"{value:.7g}" if math.isfinite(value) else ""
-    return str(value)
+    return cell(str(value))

@@ -41,6 +41,7 @@ def own(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_every_command_names_the_users_code_with_its_hash_before_it_runs(own: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o755)
     named = f"runs your code: {own}:Faulty (sha256 {hashlib.sha256(own.read_bytes()).hexdigest()[:16]})"
 
     def run(*words: str, code: int = 0) -> str:
@@ -67,6 +68,10 @@ def test_every_command_names_the_users_code_with_its_hash_before_it_runs(own: Pa
     for words in (("evaluate", model, *objective), ("predict", model, *objective, "-o", "predicted.csv")):
         before, _, after = run(*words).partition("RUNNING")
         assert before.count(named) == 1 and after, (words, before)
+    # A runs folder that was there before, open to everybody: what hpo makes in it is not.
+    made = [path for path in (tmp_path / "runs").iterdir() if path.is_dir() or path.name == "hpo.db"]
+    assert {path.name for path in made} == {"cache", "hpo.db", "models", "studies", "workers"}
+    assert [path.name for path in made if path.stat().st_mode & 0o077] == []
     own.write_text("raise RuntimeError('RUNNING')")
     looking = [("status",), ("report",), ("export", "faults", "-o", "-"), ("logs", "faults", "0"), ("studies",)]
     for words in [*looking, ("storage", "backup", "all.backup"), ("delete", "faults", "--yes")]:
