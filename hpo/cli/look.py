@@ -123,6 +123,7 @@ def export(study: str, output: Path, place: Place) -> None:
     hpo export digits -o trials.csv
     """
     from hpo.files import write_whole
+    from hpo.harmless import cell
 
     store = place.store()
     record = existing(store, study)
@@ -134,7 +135,8 @@ def export(study: str, output: Path, place: Place) -> None:
     table.writerow([*fixed, "epochs", *names])
     for trial in trials:
         own = [_plain(getattr(trial, name)) for name in fixed]
-        table.writerow([*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)])
+        row = [*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)]
+        table.writerow([cell(value) if isinstance(value, str) else value for value in row])
     if str(output) == "-":
         click.echo(text.getvalue(), nl=False)
     else:
