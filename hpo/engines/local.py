@@ -212,7 +212,7 @@ class LocalEngine:
             return
         if code in (MISTAKE, GONE):
             slot.finished = True
-            self._say(last_line(slot.log.read_text()) or f"a worker ended ({_cause(code)})")
+            self._say(last_line(slot.log.read_text(errors="replace")) or f"a worker ended ({_cause(code)})")
             return
         slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1
         if slot.restarts > MOST_RESTARTS:
