@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.faults.parts import Field, finished
+from tests.security.parts import OBEYED, hostile_study
 from tests.test_compose import password_required
 
 pytestmark = pytest.mark.postgres
@@ -21,6 +22,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 #: With everything that a URL or a format string could trip over; its end is not quoted in any writing of it.
 PASSWORD, NEEDLE = "s{x}%20@/: 'Z9kq7", "Z9kq7"
+QUOTED = "'" + PASSWORD.replace("'", "''").replace(":", r"\:") + "'"
 
 #: Configurations after the first: one whose objective raises an error, one that runs out of memory.
 FAULTY = """
@@ -46,6 +48,21 @@ class Guarded:
         finally:
             self._allow("true")
 
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """A role of the same password that may SELECT."""
+        role, tables = f"{self.name}_reader", "ALL TABLES IN SCHEMA public"
+        owner = sa.create_engine(self.url, isolation_level="AUTOCOMMIT")
+        with self._server.connect() as server, owner.connect() as inside:
+            server.execute(sa.text(f"CREATE ROLE {role} LOGIN PASSWORD {QUOTED}"))
+            inside.execute(sa.text(f"GRANT SELECT ON {tables} TO {role}"))
+            try:
+                yield
+            finally:
+                inside.execute(sa.text(f"REVOKE ALL ON {tables} FROM {role}"))
+                server.execute(sa.text(f"DROP ROLE {role}"))
+        owner.dispose()
+
     def _allow(self, connections: str) -> None:
         with self._server.connect() as connection:
             connection.execute(sa.text(f"ALTER DATABASE {self.name} WITH ALLOW_CONNECTIONS {connections}"))
@@ -56,8 +73,7 @@ def guarded(postgres_server: str) -> Iterator[Guarded]:
     name, server = f"t{uuid4().hex[:12]}", sa.make_url(postgres_server)
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        quoted = PASSWORD.replace("'", "''").replace(":", r"\:")
-        connection.execute(sa.text(f"CREATE ROLE {name} LOGIN PASSWORD '{quoted}'"))
+        connection.execute(sa.text(f"CREATE ROLE {name} LOGIN PASSWORD {QUOTED}"))
         connection.execute(sa.text(f"CREATE DATABASE {name} OWNER {name}"))
     url = server.set(username=name, password=PASSWORD, database=name).render_as_string(hide_password=False)
     with password_required(engine, name):
@@ -159,3 +175,14 @@ def test_no_error_repeats_it(hpo: Run, where: str) -> None:
 @pytest.mark.parametrize("url", ["postgresql://me@db/hpo", "sqlite:///me:you.db", "postgresql://db:5432/hpo"])
 def test_a_url_without_a_password_needs_no_warning(hpo: Run, url: str) -> None:
     assert "`ps`" not in hpo("status", "--help", "--storage", url).stderr
+
+
+def test_who_only_looks_needs_no_more_than_select(guarded: Guarded, tmp_path: Path, hpo: Run) -> None:
+    hostile_study(guarded.url, folder="made-up-1a2b3c4d")
+    reader = sa.make_url(guarded.url).set(username=f"{guarded.name}_reader").render_as_string(hide_password=False)
+    with guarded.reader():
+        for words in [("status",), ("studies",), ("report",), ("storage", "backup", "x.backup")]:
+            done = hpo(*words, storage=reader)
+            assert done.returncode == 0, done.stderr
+        done = hpo("stop", OBEYED, storage=reader)
+        assert done.returncode == 1 and "permission denied" in done.stderr, done.stderr
