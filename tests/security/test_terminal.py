@@ -101,3 +101,11 @@ def test_json_holds_what_is_on_record(tmp_path: Path, hpo: Run) -> None:
 def test_what_a_terminal_obeys_is_spelled_out(text: str, shown: str) -> None:
     assert harmless(text) == shown
     assert harmless(shown).encode("utf-8")
+
+
+def test_a_backup_counts_on_one_line(tmp_path: Path) -> None:
+    environ = {"HPO_STORAGE": f"sqlite:///{tmp_path / 'hpo.db'}"}
+    hostile_study(environ["HPO_STORAGE"])
+    code, printed = in_a_terminal(tmp_path, environ, "storage", "backup", "a.backup")
+    assert code == 0 and obeyed(printed) == [] and " rows" in printed
+    assert "\x1b[1A\x1b[2Ka.backup: 1 studies, 2 trials" in printed, "the line that counts is gone at the end"
