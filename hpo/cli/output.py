@@ -9,29 +9,49 @@ from __future__ import annotations
 import codecs
 import io
 import sys
-from typing import TextIO
+from typing import Any, BinaryIO, TextIO
 
 from hpo.harmless import harmless
 
 
 class Output(io.TextIOWrapper):
-    """Writes harmless text to the buffer of a stream.
+    """A stream of harmless text.
 
     Attributes:
-        stream: the stream itself, for who makes every text harmless before adding colours.
+        stream: the stream behind it, for who makes every text harmless before adding colours.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        # What ASCII lacks would end the command; click would pass by a stream of ASCII on its own.
-        ascii_only = codecs.lookup(stream.encoding).name == "ascii"
-        encoding, errors = "utf-8" if ascii_only else stream.encoding, "backslashreplace"
+        # What ASCII lacks would end the command.
+        encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else stream.encoding
         lines = bool(getattr(stream, "line_buffering", False))
-        super().__init__(stream.buffer, encoding, errors, line_buffering=lines, write_through=True)
+        inner: Any = _Bytes(stream.buffer, encoding)
+        super().__init__(inner, encoding, "backslashreplace", line_buffering=lines, write_through=True)
         self.stream = stream
 
-    def write(self, text: str) -> int:
-        super().write(harmless(text))
-        return len(text)
+
+class _Bytes(io.BufferedIOBase):
+    """The bytes of the stream, made harmless there: click writes to them itself while rich draws."""
+
+    def __init__(self, inner: BinaryIO, encoding: str) -> None:
+        self._inner, self._encoding = inner, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)("backslashreplace")
+
+    def write(self, content: Any) -> int:
+        self._inner.write(harmless(self._decoder.decode(content)).encode(self._encoding, "backslashreplace"))
+        return len(content)
+
+    def writable(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
+
+    def isatty(self) -> bool:
+        return self._inner.isatty()
 
 
 def guard_output() -> None:

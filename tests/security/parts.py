@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -32,11 +33,13 @@ def obeyed(printed: str) -> list[str]:
     return CONTROLS.findall(OURS.sub("", printed))
 
 
-def in_a_terminal(folder: Path, environ: dict[str, str], *words: str) -> tuple[int, str]:
+def in_a_terminal(
+    folder: Path, environ: dict[str, str], *words: str, program: Sequence[str] = ("-P", "-m", "hpo")
+) -> tuple[int, str]:
     """Exit code and output of the real command in a terminal, of which it knows that it is one."""
     reading, writing = pty.openpty()
     env = os.environ | {"TERM": "xterm-256color", "COLUMNS": "200"} | environ
-    command = [sys.executable, "-P", "-m", "hpo", *words]
+    command = [sys.executable, *program, *words]
     process = subprocess.Popen(command, cwd=folder, env=env, stdin=writing, stdout=writing, stderr=writing)
     os.close(writing)
     printed = b""

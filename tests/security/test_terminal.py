@@ -109,3 +109,43 @@ def test_a_backup_counts_on_one_line(tmp_path: Path) -> None:
     code, printed = in_a_terminal(tmp_path, environ, "storage", "backup", "a.backup")
     assert code == 0 and obeyed(printed) == [] and " rows" in printed
     assert "\x1b[1A\x1b[2Ka.backup: 1 studies, 2 trials" in printed, "the line that counts is gone at the end"
+
+
+#: Says something by every way there is, while nothing is drawn and while a live view is.
+SPEAKING = f"""
+import os, sys, warnings
+from hpo.cli.output import guard_output
+
+guard_output()
+import click
+from rich.live import Live
+from hpo.cli.terminal import Terminal
+
+OBEYED = {OBEYED!r}
+
+def speak():
+    click.echo(OBEYED)
+    click.echo(OBEYED.encode())
+    click.echo(OBEYED, err=True)
+    sys.stdout.buffer.write(OBEYED.encode() + b"\\xff\\n")
+    sys.stderr.writelines([OBEYED, "\\n"])
+    sys.stdout.flush()
+    warnings.warn(OBEYED)
+
+speak()
+console = Terminal()
+console.print(OBEYED, "[/nothing] :warning:", style="red")
+with Live(OBEYED, console=console, auto_refresh=False) as live:
+    speak()
+    live.update(OBEYED, refresh=True)
+raise RuntimeError(OBEYED)
+"""
+
+
+def test_every_way_to_the_terminal_is_guarded(tmp_path: Path) -> None:
+    """click writes to the bytes below a stream that it does not know, such as the one that rich puts in place."""
+    (tmp_path / "speaking.py").write_text(SPEAKING)
+    code, printed = in_a_terminal(tmp_path, {"PYTHONPATH": str(REPOSITORY)}, program=["speaking.py"])
+    assert code == 1 and "RuntimeError: " + SEEN in printed
+    assert printed.count("pwned") > 12 and "[/nothing] :warning:" in printed
+    assert obeyed(printed) == []
