@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from hpo.cli.group import Mistake, Place, placed, resolve_aloud
 from hpo.options import Options
+
+if TYPE_CHECKING:
+    from hpo.objective import Objective
 
 
 def lasting(function: Any) -> Any:
@@ -142,7 +145,7 @@ def _work(study: str, place: Place, options: Options) -> NoReturn:
         store = place.store()
         record = store.studies.get(study)
         place.files.require(record.folder)
-        return Worker(store, place.files, record, resolve_aloud, options, click.echo)
+        return Worker(store, place.files, record, _as_launched, options, click.echo)
 
     try:
         worker = Patience(60 * options.database_patience, click.echo).until(made)
@@ -153,6 +156,11 @@ def _work(study: str, place: Place, options: Options) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _as_launched(objective: str, digest: str | None) -> Objective:
+    """The objective of a study's record; a file without a hash there is none that a launch has written."""
+    return resolve_aloud(objective, digest or "")
 
 
 def _await_go() -> None:

@@ -17,7 +17,10 @@ import torch
 from hpo.resolve import file_hash, resolve
 from tests.conftest import REPOSITORY
 from tests.faults.parts import STUDY
-from tests.security.parts import in_a_terminal
+from tests.security.parts import hostile_study, in_a_terminal
+from tests.store.test_database import run
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 #: An objective of the user's own that says when it runs, wherever standard error goes.
 OWN = """
@@ -44,7 +47,7 @@ def test_every_command_names_the_users_code_with_its_hash_before_it_runs(own: Pa
     (tmp_path / "runs").mkdir(mode=0o755)
     named = f"runs your code: {own}:Faulty (sha256 {hashlib.sha256(own.read_bytes()).hexdigest()[:16]})"
 
-    def run(*words: str, code: int = 0) -> str:
+    def command(*words: str, code: int = 0) -> str:
         ended, printed = in_a_terminal(tmp_path, {"PYTHONPATH": str(REPOSITORY)}, *words)
         assert ended == code, printed
         return printed
@@ -56,17 +59,17 @@ def test_every_command_names_the_users_code_with_its_hash_before_it_runs(own: Pa
         ("worker", "faults", "--no-promote"),
     ]
     for words in commands:
-        before, _, after = run(*words).partition("RUNNING")
+        before, _, after = command(*words).partition("RUNNING")
         assert before.count(named) == 1 and named not in after, (words, before, after)
     # The workers of a promotion write to their logs, and so the command itself names what they run.
-    before, _, after = run("promote", "faults", *cpu).partition("study faults")
+    before, _, after = command("promote", "faults", *cpu).partition("study faults")
     assert named in before and after and "RUNNING" not in before + after
     for log in (tmp_path / "runs/workers").glob("*.log"):
         assert log.read_text().index(named) < log.read_text().index("RUNNING")
     model = str(next((tmp_path / "runs/models").glob("*/trial-*")))
     objective = ("--objective", "own.py:Faulty")
     for words in (("evaluate", model, *objective), ("predict", model, *objective, "-o", "predicted.csv")):
-        before, _, after = run(*words).partition("RUNNING")
+        before, _, after = command(*words).partition("RUNNING")
         assert before.count(named) == 1 and after, (words, before)
     # A runs folder that was there before, open to everybody: what hpo makes in it is not.
     made = [path for path in (tmp_path / "runs").iterdir() if path.is_dir() or path.name == "hpo.db"]
@@ -75,9 +78,20 @@ def test_every_command_names_the_users_code_with_its_hash_before_it_runs(own: Pa
     own.write_text("raise RuntimeError('RUNNING')")
     looking = [("status",), ("report",), ("export", "faults", "-o", "-"), ("logs", "faults", "0"), ("studies",)]
     for words in [*looking, ("storage", "backup", "all.backup"), ("delete", "faults", "--yes")]:
-        assert "RUNNING" not in run(*words), "what only looks needs no code"
-    refused = run("evaluate", model, code=2)
+        assert "RUNNING" not in command(*words), "what only looks needs no code"
+    refused = command("evaluate", model, code=2)
     assert "RUNNING" not in refused and "which is code and not run because a folder names it" in refused
+
+
+def test_a_file_that_only_a_database_names_is_not_run(hpo: Run, url: str, tmp_path: Path) -> None:
+    """Without a hash of a launch: a row that another user has written."""
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    hostile_study(url, objective=f"{tmp_path / 'evil.py'}:Evil")
+    run(url, "UPDATE studies SET study_name = 'made-up'", "UPDATE hpo_studies SET stop = NULL")
+    done = hpo("worker", "made-up", storage=url, PYTHONPATH=str(REPOSITORY))
+    assert done.returncode == 2 and "has changed since the study was launched" in done.stderr, done.stderr
+    assert "runs your code" not in done.stderr
+    assert not (tmp_path / "owned").exists()
 
 
 def test_what_is_hashed_is_what_runs(own: Path) -> None:

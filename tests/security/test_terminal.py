@@ -26,6 +26,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_database_holds_is_obeyed(url: str, tmp_path: Path) -> None:
     """Its rows may come from another user of a shared server, or from somebody's backup."""
     folder = hostile_study(url)
