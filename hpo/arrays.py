@@ -30,7 +30,7 @@ class ArrayFolder:
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Write a whole array."""
-        np.save(self._path / f"{name}.npy", array)
+        np.save(self._path / f"{name}.npy", array, allow_pickle=False)
 
     def create(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.memmap:
         """An array on disk to be filled piece by piece, for data larger than memory."""

@@ -112,7 +112,7 @@ def require_schema(storage: BaseStorage) -> None:
         return
     import sqlalchemy
 
-    url = storage.engine.url
+    url = storage.engine.url.set(query={})  # which may hold a password, too
     # Connecting would create the file.
     in_file = url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:")
     if in_file and not str(url.database).startswith("file:") and not os.path.isfile(str(url.database)):

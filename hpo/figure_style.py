@@ -15,6 +15,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from hpo.evidence import finite
+from hpo.harmless import harmless
 from hpo.objective import Metric
 from hpo.records import TrialRecord
 
@@ -29,7 +30,7 @@ LOG_SPAN = 100.0
 
 def label(text: object, longest: int = 60) -> str:
     """A text that plotly shows as it is: no markup of plotly's HTML subset, no `%{...}` of its templates."""
-    plain = " ".join(str(text).split())
+    plain = harmless(" ".join(str(text).split()))
     plain = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return escape(plain).replace("{", "&#123;")
 

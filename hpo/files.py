@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
+class FolderError(Exception):
+    """The folder of a study, as the database names it, is no name of a folder; the message says what to do."""
+
+
 class RunFiles:
     """The folder of all runs.
 
@@ -44,8 +48,22 @@ class RunFiles:
         safe = re.sub(r"[^A-Za-z0-9_-]+", "-", study_name)[:64]
         return f"{safe}-{secrets.token_hex(4)}"
 
+    @staticmethod
+    def require(folder: str) -> str:
+        """The name of a study's folder, which comes from a database that others may write to.
+
+        Raises:
+            FolderError: for anything that a path could take for more than a name.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", folder):
+            raise FolderError(
+                f"the database names {folder!r} as the folder of a study, which is no folder that hpo makes: somebody "
+                "has changed it there. No file was touched; `hpo storage restore` an older backup"
+            )
+        return folder
+
     def study(self, folder: str) -> Path:
-        return self.root / "studies" / folder
+        return self.root / "studies" / self.require(folder)
 
     def trial_log(self, folder: str, number: int) -> Path:
         return self._parent(self.study(folder) / "trials" / f"{number:04d}.log")
@@ -99,7 +117,7 @@ class RunFiles:
         return len(adopted)
 
     def model(self, folder: str, number: int) -> Path:
-        return self.root / "models" / folder / f"trial-{number:04d}"
+        return self.root / "models" / self.require(folder) / f"trial-{number:04d}"
 
     def report(self, folder: str) -> Path:
         return self._parent(self.study(folder) / "report.html")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from hpo.arrays import Arrays, Feed, open_arrays
-from hpo.files import sync_folder
+from hpo.files import make_folder, sync_folder
+from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
 from hpo.records import FinalRecord
@@ -100,7 +101,12 @@ class FinalModel(torch.nn.Module):
 
 
 def load_model(
-    path: str | Path, weights: str | Path | None = None, device: str = "cpu", objective: str | None = None
+    path: str | Path,
+    weights: str | Path | None = None,
+    device: str = "cpu",
+    objective: str | None = None,
+    *,
+    resolve: Callable[[str, str | None], Objective] = resolve,
 ) -> FinalModel:
     """A final model, in evaluation mode.
 
@@ -111,6 +117,7 @@ def load_model(
         device: where to put it.
         objective: `module:Class` or `path/to/file.py:Class` for a model of your own objective. It is code, so it is
             never taken from the folder, which may come from somebody else.
+        resolve: finds the objective by name and hash, and runs its file.
 
     Raises:
         ModelError: not a model folder, an objective that is not built in and not given, a changed file of the
@@ -215,12 +222,12 @@ def _remove_unfinished(path: Path, lease: Lease) -> None:
 
 def _write(folder: Path, run: FoldRun, config: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
     """Every file of a model, synced."""
-    folder.mkdir(parents=True)
+    make_folder(folder)
     save_file(_plain(run.model.state_dict()), folder / "weights.safetensors")
     save_file(_plain(run.statistics), folder / "statistics.safetensors")
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    (folder / "README.md").write_text(_card(config, metrics))
+    (folder / "README.md").write_text(harmless(_card(config, metrics)))
     own = Path(config["objective"].rpartition(":")[0])
     if own.suffix == ".py":
         shutil.copyfile(own, folder / OWN_CODE)

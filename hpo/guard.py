@@ -13,12 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-if TYPE_CHECKING:
-    pass
+from hpo.harmless import cell
 
 Headers = list[tuple[str, str]]
 
@@ -41,10 +40,6 @@ _EVERYWHERE = {
     "Cache-Control": "private, no-cache",
 }
 _OWN_CSP = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-](inf|nan)")
-#: Characters that start a formula in Excel, LibreOffice or Sheets; the last four are their full-width forms.
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -274,12 +269,7 @@ def _without_formulas(text: str) -> str:
     usual = csv.field_size_limit()
     csv.field_size_limit(max(usual, len(text)))  # a user attribute may be longer than 128 kB
     try:
-        csv.writer(written).writerows([_tamed(cell) for cell in row] for row in rows)
+        csv.writer(written).writerows(map(cell, row) for row in rows)
     finally:
         csv.field_size_limit(usual)  # it holds for the whole process
     return written.getvalue()
-
-
-def _tamed(cell: str) -> str:
-    computes = cell.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if computes else cell

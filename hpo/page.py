@@ -16,6 +16,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from hpo.harmless import harmless
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
@@ -36,7 +38,8 @@ class Plot:
 
 def render(sections: Mapping[str, Any], plots: Sequence[Plot]) -> str:
     """The whole page; `sections` are the variables of `TEMPLATE`."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    blocks: Any = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(autoescape=True, finalize=_harmless, undefined=StrictUndefined, **blocks)
     # The library's text contains no `</script`; checked, because the page would silently end there.
     library = get_plotlyjs()
     if "</script" in library:
@@ -49,6 +52,11 @@ def render(sections: Mapping[str, Any], plots: Sequence[Plot]) -> str:
         style=Markup(STYLE),
         script=Markup(SCRIPT),
     )
+
+
+def _harmless(value: Any) -> Any:
+    """A text that cannot turn the reading direction of what stands beside it; `autoescape` does the rest."""
+    return harmless(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 STYLE = """

@@ -23,8 +23,9 @@ __all__ = ["Budget", "Folds", "Promotion", "Spec", "Study", "StudyError", "Targe
 #: Finds the names of an objective: the objective itself, or the vocabulary stored with a study.
 Resolve = Callable[[str], Vocabulary]
 
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', not starting with '.', are needed"
+#: Not `-rf`, which a command would take for options.
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+NAME_RULE = "1 to 64 letters, digits, '.', '_' or '-', not starting with '.' or '-', are needed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import Any
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
 from hpo.files import RunFiles
+from hpo.harmless import harmless
 from hpo.objective import Epoch, Objective, Params, Split
 from hpo.patience import Patience
 from hpo.records import StudyRecord
@@ -96,7 +97,7 @@ class Log:
     _lost: int = field(default=0, init=False)
 
     def say(self, text: str) -> None:
-        self.last = text
+        text = self.last = harmless(text)  # of the user's code and data, for who looks into the file with `cat`
         gap = f"({self._lost} lines could not be written) " if self._lost else ""
         try:
             with self.path.open("a", encoding="utf-8") as file:

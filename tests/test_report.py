@@ -192,15 +192,17 @@ def test_the_file_replaces_an_older_one_and_leaves_nothing_beside(tmp_path: Path
     assert "default-src 'none'" in before_plotly
 
 
-def hostile_case() -> tuple[StudyRecord, list[TrialRecord]]:
+def hostile_case(suffix: str = "") -> tuple[StudyRecord, list[TrialRecord]]:
+    """A study of hostile names, each of which ends in `suffix`."""
     trials = made_up.trials(8)
-    for i, text in enumerate(HOSTILE):
+    names = [text + suffix for text in HOSTILE]
+    for i, text in enumerate(names):
         params = dict(trials[i].params) | {"schedule.name": text, f"model.{text}": 0.1 * i}
         curve = tuple(replace(e, validation={**e.validation, text: 0.5, f"loss.{text}": 0.5}) for e in trials[i].epochs)
         searched = dict(trials[i].searched) | {"schedule.name": text, f"model.{text}": 0.1 * i}
         changes: dict[str, Any] = {"configuration": text, "worker": text, "end_text": text, "epochs": curve}
         trials[i] = replace(trials[i], params=params, searched=searched, **changes)
-    study = made_up.study(name=HOSTILE[0], text=HOSTILE[2], data=HOSTILE[1], versions={HOSTILE[3]: HOSTILE[0]})
+    study = made_up.study(name=names[0], text=names[2], data=names[1], versions={names[3]: names[0]})
     return study, trials
 
 

@@ -240,7 +240,8 @@ def test_all_mistakes_at_once_with_their_lines() -> None:
         Study.from_text(FIVE, "studies/x.yaml", resolve)
     assert str(caught.value).splitlines() == [
         "studies/x.yaml: 6 mistakes",
-        "  line 1: study is '.hidden': 1 to 64 letters, digits, '.', '_' or '-', not starting with '.', are needed",
+        "  line 1: study is '.hidden': 1 to 64 letters, digits, '.', '_' or '-', "
+        "not starting with '.' or '-', are needed",
         "  line 3: metric.name is 'macro_f2', neither a loss nor a score of the objective; did you mean 'macro_f1'?",
         "  line 4: budget.trials is 0: a whole number of at least 1 is needed",
         "  line 7: unknown key 'space.optimizer.learning_rate'; did you mean 'optimizer.lr'?",

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
 #: Optuna stores times without a zone; every process of ours runs in UTC.
 os.environ["TZ"] = "UTC"
 
+_SEEN = (
+    "--storage with a password: `ps` has shown it to every user of this machine for a moment, and your shell may keep "
+    "it; better in the environment variable HPO_STORAGE, or in ~/.pgpass\n"
+)
+
 
 def main() -> None:
     """Entry point of the command `hpo`."""
     _hide_password()
+    from hpo.cli.output import guard_output
+
+    guard_output()
     from hpo.cli.group import hpo
 
     hpo(prog_name="hpo")
@@ -26,6 +35,7 @@ def _hide_password() -> None:
             url, rest = word.removeprefix("--storage="), sys.argv[position + 1 :]
         else:
             continue
-        if "@" in url or "password" in url:
+        if re.search("://[^@]*:[^@]*@|password", url):
+            sys.stderr.write(_SEEN)
             arguments = [sys.executable, "-P", "-m", "hpo", *sys.argv[1:position], *rest]
             os.execve(sys.executable, arguments, os.environ | {"HPO_STORAGE": url})

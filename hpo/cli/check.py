@@ -6,14 +6,15 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo.cli.group import Mistake, Place, find_study, mistakes, placed
+from hpo.cli.group import Mistake, Place, find_study, mistakes, placed, resolve_aloud
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from hpo.check import Subject, Training
     from hpo.check_data import DataFindings
     from hpo.cli.check_view import CheckView
-    from hpo.objective import Objective
     from hpo.study import Study
 
 
@@ -60,8 +60,9 @@ def check(
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
     from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
+    from hpo.cli.terminal import Terminal
 
-    view = CheckView((lambda _: None) if as_json else click.echo)
+    view = CheckView((lambda _: None) if as_json else partial(Terminal().print, soft_wrap=True))
     spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
@@ -93,21 +94,11 @@ def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Stu
     from hpo.study import Study
 
     with _working("reading the study file"):
-        spec = Study.read(path, _resolve)
+        spec = Study.read(path, resolve_aloud)
     name = configuration or spec.baseline
     if name not in spec.configurations:
         raise Mistake(f"--configuration {name}: {path} has {', '.join(spec.configurations)}")
     return replace(spec, data=str(data.resolve()) if data else spec.data), name
-
-
-def _resolve(reference: str) -> Objective:
-    """The objective; a file of the user's own is named before it runs."""
-    from hpo.resolve import file_hash, resolve
-
-    with suppress(OSError):  # `resolve` says that it is missing
-        if (digest := file_hash(reference)) is not None:
-            click.echo(f"runs your code: {reference} (sha256 {digest[:16]})", err=True)
-    return resolve(reference)
 
 
 def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
@@ -132,9 +123,8 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
     from hpo.arrays import Feed, open_arrays
     from hpo.check import Subject, first_params
     from hpo.check_data import look_at_data, split_of
-    from hpo.resolve import resolve
 
-    objective = resolve(spec.objective)
+    objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
     with _working("preparing the data"):
         arrays = open_arrays(objective, Path(spec.data) if spec.data else None, spec.fixed, place.files.cache)
@@ -166,9 +156,9 @@ def _fold(subject: Subject, name: str, fold: int | None, epochs: int | None, vie
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """Say on the error stream what takes a while, so that the output stays clean."""
-    from rich.console import Console
+    from hpo.cli.terminal import Terminal
 
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     if console.is_terminal:
         with console.status(what):
             yield

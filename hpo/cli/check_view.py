@@ -6,8 +6,8 @@ import os
 import textwrap
 from collections.abc import Callable, Mapping
 
-import click
 import torch
+from rich.text import Text
 
 from hpo.check import Estimate, Subject, Training
 from hpo.check_data import DataFindings
@@ -24,10 +24,10 @@ class CheckView:
     """One method per step of the check.
 
     Args:
-        write: takes each line.
+        write: takes each line, as text or with its colours.
     """
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    def __init__(self, write: Callable[[str | Text], object]) -> None:
         self._write = write
 
     def say(self, label: str, text: str) -> None:
@@ -51,7 +51,7 @@ class CheckView:
     def data(self, found: DataFindings) -> None:
         if found.synthetic:
             text = "SYNTHETIC DATA: no --data was given, the objective generates its own. Results say nothing about"
-            self._write(click.style(f"{text}\nreal recordings.", fg="red", bold=True))
+            self._write(Text(f"{text}\nreal recordings.", "bold red"))
         self.say("data", found.source)
         rows = f"{found.rows} rows, {found.test_rows} of them for the final test"
         self.say("", f"{rows}; fingerprint {found.fingerprint[:16]}")
@@ -79,8 +79,8 @@ class CheckView:
         width = max(len(corner), *(len(label) for label, _ in table))
         self._write(f"\n{corner:<{width}}" + "".join(f"{title:>9}" for title in head))
         for label, numbers in table:
-            cells = (click.style(f"{n:>9}", fg=None if n else "red", bold=not n) for n in numbers)
-            self._write(f"{label:<{width}}" + "".join(cells))
+            cells = ((f"{n:>9}", "" if n else "bold red") for n in numbers)
+            self._write(Text.assemble(f"{label:<{width}}", *cells))
         self._write("")
 
     def device(self, device: torch.device) -> None:
@@ -129,9 +129,9 @@ class CheckView:
 
     def verdict(self, warnings: list[str], problems: list[str]) -> None:
         for text in warnings:
-            self._write(click.style(f"WARNING    {text}", fg="yellow"))
+            self._write(Text(f"WARNING    {text}", "yellow"))
         for text in problems:
-            self._write(click.style(f"PROBLEM    {text}", fg="red"))
+            self._write(Text(f"PROBLEM    {text}", "red"))
         count = len(warnings)
         well = "ok" if not count else f"ok, with {count} warning{'s' * (count > 1)}"
         self.say("result", well if not problems else "this would not train as it should")

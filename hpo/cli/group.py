@@ -18,6 +18,7 @@ from hpo import __version__
 from hpo.files import RunFiles
 
 if TYPE_CHECKING:
+    from hpo.objective import Objective
     from hpo.records import StudyRecord
     from hpo.store import Store
 
@@ -173,6 +174,7 @@ _MISTAKES = {
     "Refused",
     "Unknown",
     "DashboardError",
+    "FolderError",
 }
 
 
@@ -184,6 +186,13 @@ class Mistake(click.ClickException):
     """The user's mistake."""
 
     exit_code = 2
+
+
+def resolve_aloud(objective: str, expected_hash: str | None = None) -> Objective:
+    """The objective of that name; code of the user's own is named, with its hash, before it runs."""
+    from hpo.resolve import resolve
+
+    return resolve(objective, expected_hash, lambda text: click.echo(text, err=True))
 
 
 def find_study(name: str) -> Path:

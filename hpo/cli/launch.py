@@ -237,10 +237,14 @@ def promote(study: str | None, workers: int | None, devices: str, place: Place, 
     \b
     hpo promote digits --workers 2
     """
+    from hpo.resolve import named
+
     store = place.store()
     record = existing(store, study)
     store.studies.request_stop(record.study_id, None)
     store.promotions.retry_failed(record.study_id)
+    if record.objective_hash:  # workers run no other; what they say themselves is in their logs
+        click.echo(named(record.objective, record.objective_hash), err=True)
     with _engine(place, record.name, devices, workers, ["--no-search", *passed_on(**lasting)]) as (engine, interrupts):
         code = _supervise(engine, place, record.name, interrupts, promoted=True)
     if code != STOPPED:

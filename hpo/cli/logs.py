@@ -57,7 +57,7 @@ def logs(study: str, trials: tuple[int, ...], follow: bool, place: Place) -> Non
 
 
 def _lines(file: Path, seen: list[int], slot: int) -> list[str]:
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
     fresh, seen[slot] = lines[seen[slot] :], len(lines)
     return fresh
 

@@ -49,13 +49,12 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     """
     store = place.store()
     record = existing(store, study)
-    from rich.console import Console
-
+    from hpo.cli.terminal import Terminal
     from hpo.status import Takeovers
     from hpo.status import status as look
     from hpo.store import DATABASE_ERRORS, cause
 
-    console, takeovers, lines = Console(), Takeovers(), list[str]()
+    console, takeovers, lines = Terminal(), Takeovers(), list[str]()
     while True:
         try:
             record = store.studies.get(record.name)
@@ -68,7 +67,7 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
                 if watch and console.is_terminal:
                     console.clear()
                 for part in shown:
-                    console.print(part, highlight=False, soft_wrap=isinstance(part, str), markup=False)
+                    console.print(part, soft_wrap=isinstance(part, str))
         except DATABASE_ERRORS as error:
             if not watch:
                 raise
@@ -161,6 +160,7 @@ def export(study: str, output: Path, place: Place) -> None:
     hpo export digits -o trials.csv
     """
     from hpo.files import write_whole
+    from hpo.harmless import cell
 
     store = place.store()
     record = existing(store, study)
@@ -172,7 +172,8 @@ def export(study: str, output: Path, place: Place) -> None:
     table.writerow([*fixed, "epochs", *names])
     for trial in trials:
         own = [_plain(getattr(trial, name)) for name in fixed]
-        table.writerow([*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)])
+        row = [*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)]
+        table.writerow([cell(value) if isinstance(value, str) else value for value in row])
     if str(output) == "-":
         click.echo(text.getvalue(), nl=False)
     else:

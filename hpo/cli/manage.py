@@ -66,8 +66,9 @@ def delete(study: str, yes: bool, place: Place) -> None:
     if workers:
         click.echo(f"{len(workers)} workers are active on it: `hpo stop {record.name}` first", err=True)
         raise SystemExit(2)
+    folder = place.files.study(record.folder)
     if not yes:
         click.confirm(f"delete study {record.name} with {sum(states.values())} trials?", abort=True)
     store.studies.delete(record.study_id)
-    shutil.rmtree(place.files.study(record.folder), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     click.echo(f"deleted {record.name}")

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from hpo.cli.group import Place, placed
+from hpo.cli.group import Place, placed, resolve_aloud
+from hpo.harmless import cell
 
 OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
@@ -43,8 +44,7 @@ def evaluate(
     """
     from hpo.final_model import load_model
 
-    _name_own_code(objective)
-    loaded = load_model(model, weights, device, objective)
+    loaded = load_model(model, weights, device, objective, resolve=resolve_aloud)
     arrays = loaded.arrays(data, place.files.cache)
     if arrays.fingerprint == loaded.config["fingerprint"]:
         click.echo(
@@ -75,8 +75,7 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     from hpo.files import write_whole
     from hpo.final_model import load_model
 
-    _name_own_code(objective)
-    loaded = load_model(model, None, device, objective)
+    loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
     columns = loaded.predict(loaded.arrays(data, place.files.cache, labelled=False))
     text = io.StringIO()
     table = csv.writer(text)
@@ -87,15 +86,8 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     click.echo(f"{len(next(iter(columns.values())))} rows -> {output}")
 
 
-def _name_own_code(objective: str | None) -> None:
-    from hpo.resolve import file_hash
-
-    if objective is not None and Path(objective.rpartition(":")[0]).is_file():
-        click.echo(f"runs your code: {objective} (sha256 {(file_hash(objective) or '')[:16]})", err=True)
-
-
 def _cell(value: Any) -> str:
-    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input."""
+    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input; nothing computes."""
     if isinstance(value, float):
         return f"{value:.7g}" if math.isfinite(value) else ""
-    return str(value)
+    return cell(str(value))

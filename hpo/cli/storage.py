@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import click
 from hpo.cli.group import Place, placed
 
 if TYPE_CHECKING:
-    from hpo.store.copying import Counts
+    from hpo.store.copying import Counts, Progress
 
 
 @click.group()
@@ -49,7 +50,8 @@ def backup(target: Path, place: Place) -> None:
 
     if target.is_dir():
         target = target / f"hpo-{datetime.now(UTC):%Y%m%d-%H%M%S}.backup"
-    counts = back_up(place.url, target, _progress)
+    with _counted() as progress:
+        counts = back_up(place.url, target, progress)
     click.echo(f"{target}: {_summary(counts)}, compared with the database table by table")
 
 
@@ -65,7 +67,8 @@ def restore(file: Path, place: Place) -> None:
     from hpo.store import redacted
     from hpo.store.copying import restore
 
-    counts, moved = restore(file, place.url, _progress)
+    with _counted() as progress:
+        counts, moved = restore(file, place.url, progress)
     click.echo(f"{redacted(place.url)}: {_summary(counts)}")
     for study in moved:
         adopted = place.files.adopt_checkpoints(study.old, study.new, study.begun)
@@ -112,10 +115,17 @@ def upgrade(place: Place) -> None:
     click.echo(f"{redacted(place.url)} {done}")
 
 
-def _progress(done: int, total: int) -> None:
+@contextmanager
+def _counted() -> Iterator[Progress]:
     """One line that counts, where somebody watches."""
-    if sys.stderr.isatty():
-        click.echo(f"\r{done:,} of {total:,} rows", nl=done == total, err=True)
+    from hpo.cli.terminal import Terminal
+
+    console = Terminal(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total: None
+        return
+    with console.status("reading") as line:
+        yield lambda done, total: line.update(f"{done:,} of {total:,} rows")
 
 
 def _summary(counts: Counts) -> str:

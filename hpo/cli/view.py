@@ -7,12 +7,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from hpo.cli.standing import standing
+from hpo.cli.terminal import Terminal
 from hpo.cli.work_view import work_table
 from hpo.records import StudyRecord, TrialRecord, WorkRecord
 from hpo.status import Takeovers, active
@@ -29,7 +30,7 @@ class LaunchView:
 
     def __init__(self, store: Store, record: StudyRecord) -> None:
         self._store, self._record = store, record
-        self._console = Console()
+        self._console = Terminal()
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._next = 0.0
         self._reported: set[int] = set()
@@ -144,4 +145,4 @@ class LaunchView:
         return as_launched(self._record).folds.search
 
     def _line(self, text: str) -> None:
-        self._console.print(escape(text), highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)

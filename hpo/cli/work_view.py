@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -40,10 +39,10 @@ def work_table(work: list[WorkRecord], workers: list[WorkerRecord], metric: str,
     rows += [_idle(worker) for worker in workers if worker.name not in holders]
     table = Table(box=None, pad_edge=False)
     for name in head:
-        table.add_column(escape(name), no_wrap=True)
+        table.add_column(name, no_wrap=True)
     used = sum(GAP + max(len(row[k]) for row in (head, *rows) if k < len(row)) for k in range(len(head)) if k != 1)
     for name, worker, *cells in rows:
-        table.add_row(*map(escape, (name, _end_of(worker, max(width - used, SHORTEST_NAME)), *cells)))
+        table.add_row(name, _end_of(worker, max(width - used, SHORTEST_NAME)), *cells)
     notes = list(_notes(work, width))
     if notes:
         table.caption, table.caption_justify = Text("\n".join(notes), overflow="ellipsis", no_wrap=True), "left"

@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hpo.cli.group import Mistake, Place, placed
+from hpo.cli.group import Mistake, Place, placed, resolve_aloud
 from hpo.options import Options
+
+if TYPE_CHECKING:
+    from hpo.objective import Objective
 
 
 def lasting(function: Any) -> Any:
@@ -117,17 +120,15 @@ def prepare(
 ) -> None:
     """Read a study file, prepare its data, make tables and study, then work on it: the first worker of a launch."""
     from hpo.launching import create_or_resume
-    from hpo.resolve import file_hash, resolve
+    from hpo.resolve import file_hash
     from hpo.study import Study
     from hpo.worker import require_device
 
-    spec = Study.read(study, resolve)
+    spec = Study.read(study, resolve_aloud)
     require_device(options.device)
     digest = file_hash(spec.objective)
-    if digest is not None:
-        click.echo(f"runs your code: {spec.objective} (sha256 {digest[:16]})")
     spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)
-    objective = resolve(spec.objective)
+    objective = resolve_aloud(spec.objective, digest)
     create_or_resume(spec, trials, place.store(create=True), place.files, objective, digest, click.echo)
     _write_to(log)
     os.write(ready, b"!")
@@ -139,18 +140,24 @@ def prepare(
 def _work(study: str, place: Place, options: Options) -> NoReturn:
     from hpo.leaving import end_process
     from hpo.patience import DatabaseGone, Patience
-    from hpo.resolve import resolve
     from hpo.worker import Worker
 
     def made() -> Worker:
         store = place.store()
-        return Worker(store, place.files, store.studies.get(study), resolve, options, click.echo)
+        record = store.studies.get(study)
+        place.files.require(record.folder)
+        return Worker(store, place.files, record, _as_launched, options, click.echo)
 
     try:
         worker = Patience(60 * options.database_patience, click.echo).until(made)
     except (LookupError, DatabaseGone) as error:
         raise Mistake(str(error)) from None
     end_process(worker.run())
+
+
+def _as_launched(objective: str, digest: str | None) -> Objective:
+    """The objective of a study's record; a file without a hash there is none that a launch has written."""
+    return resolve_aloud(objective, digest or "")
 
 
 def _await_go() -> None:

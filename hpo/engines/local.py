@@ -214,7 +214,7 @@ class LocalEngine:
         elif returned:
             self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
         if code in (MISTAKE, GONE):
-            self._say(last_line(slot.log.read_text()) or f"a worker ended ({_cause(code)})")
+            self._say(last_line(slot.log.read_text(errors="replace")) or f"a worker ended ({_cause(code)})")
         if slot.finished:
             return
         slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1

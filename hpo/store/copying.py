@@ -87,6 +87,7 @@ def restore(file: Path, url: str, progress: Progress) -> tuple[Counts, list[Move
 
     Raises:
         StorageError: no backup, one of another version, or the database holds studies.
+        FolderError: the backup names a folder that hpo did not make.
     """
     with explained(f"cannot restore {file} into {redacted(url)}"), bare(f"sqlite:///{file.absolute()}") as source:
         _refuse_source(source, file)
@@ -181,6 +182,7 @@ def _move(copy: sa.Connection) -> list[Moved]:
     moved = []
     for row in copy.execute(named.join(tables.optuna_studies).order_by(study.c.study_id)).all():
         tokens = copy.execute(begun.where(lease.c.study_id == row.study_id)).all()
+        RunFiles.require(row.folder)
         new = RunFiles.new_folder(row.name)
         copy.execute(study.update().where(study.c.study_id == row.study_id).values(folder=new))
         moved.append(Moved(name=row.name, old=row.folder, new=new, begun={t.lease_id: t.token for t in tokens}))

@@ -6,6 +6,7 @@ transaction, so that a report and its curve, or a tell and its lease, are writte
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -244,6 +245,8 @@ def _locked(engine: sa.Engine) -> Iterator[None]:
         if database.is_dir():
             raise StorageError(f"{database} is a folder: name a file, e.g. sqlite:///{database / 'hpo.db'}")
         make_folder(database.absolute().parent)
+        # For its owner alone, as backups and the runs folder are; SQLite gives its other files the same mode.
+        os.close(os.open(database, os.O_CREAT, 0o600))
         with FileLock(database.with_name(database.name + ".init.lock")):
             yield
         return

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hpo.harmless import harmless
 from hpo.objective import Epoch, Params
 from hpo.store import tables
 from hpo.store.database import Database
@@ -143,5 +144,5 @@ class Results:
 
 
 def _plain(text: str | None) -> str | None:
-    """PostgreSQL refuses text with a null character, which an error of the objective may hold."""
-    return None if text is None else text.replace("\x00", "\\x00")
+    """No database takes every text that an error of the objective may hold: null characters, halves of surrogates."""
+    return None if text is None else harmless(text)

@@ -12,7 +12,7 @@ def parse_url(url: str) -> sa.URL:
     """The URL with our driver; raises StorageError without repeating the URL's password."""
     unreadable = StorageError(
         "the storage URL cannot be read: use sqlite:///runs/hpo.db or postgresql://user:password@host/name "
-        "(characters such as @ / : in a password are written %40 %2F %3A)"
+        "(characters such as @ / : in a user's name or password are written %40 %2F %3A)"
     )
     try:
         parsed = sa.make_url(url)
@@ -26,7 +26,7 @@ def parse_url(url: str) -> sa.URL:
     if parsed.get_backend_name() == "sqlite" and (parsed.host or parsed.username or not parsed.database):
         raise StorageError("sqlite:// needs a file: sqlite:///runs/hpo.db")
     if parsed.get_backend_name() == "postgresql":
-        if "@" in f"{parsed.host}{parsed.database}":
+        if url.count("@") > 1:
             raise unreadable  # an @ of the password was not quoted: its end would be shown as the host
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed

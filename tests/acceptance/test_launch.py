@@ -182,4 +182,4 @@ def test_the_readmes_own_objective_runs_beside_a_models_py(hpo: Run, tmp_path: P
     (tmp_path / "models.py").write_text("raise RuntimeError('the models.py of the user was imported')")
     done = hpo("launch", "my_study.yaml", "--trials", "3", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "runs your code" in done.stdout and "model      " in done.stdout
+    assert "runs your code" in done.stderr and "model      " in done.stdout

@@ -128,7 +128,7 @@ def full(field: Field) -> Iterator[None]:
 @contextmanager
 def read_only(field: Field) -> Iterator[None]:
     """The files may not be written, not even by who has them open. Needs root and ext4, xfs or btrfs."""
-    files = [str(path) for path in database(field).parent.glob("hpo.db*")]
+    files = [str(path) for path in database(field).parent.glob(f"{database(field).name}*")]
     subprocess.run(["chattr", "+i", *files], check=True, capture_output=True)
     try:
         yield
