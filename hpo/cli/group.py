@@ -159,6 +159,10 @@ def mistakes(function: Command) -> Command:
         except Exception as error:
             if type(error).__name__ in _MISTAKES:
                 raise Mistake(str(error)) from error
+            if type(error).__name__ in _OF_DATABASES or type(error.__cause__).__name__ == "InsufficientPrivilege":
+                from hpo.store import cause
+
+                raise Mistake(f"the database refused: {cause(error)}") from error
             raise
 
     return guarded  # type: ignore[return-value]
@@ -178,6 +182,8 @@ _MISTAKES = {
 }
 
 
+#: SQLAlchemy's names for a database that has gone, is locked, full or read-only in the middle of a command.
+_OF_DATABASES = {"OperationalError", "InternalError"}
 #: What a path that the user named can be: not writable, not there, not a folder, on a full or read-only disk.
 _OF_PATHS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOSPC}
 

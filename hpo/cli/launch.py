@@ -147,6 +147,7 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
     record = store.studies.get(name)
     engine.go()
     with LaunchView(store, record) as view:
+        engine.say = view.say  # click's echo would end up inside the live table
         while not interrupts:
             try:
                 if not engine.tick(store, record.study_id):

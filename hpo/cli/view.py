@@ -44,7 +44,7 @@ class LaunchView:
     def __enter__(self) -> LaunchView:
         self._catch_up(quiet=True)
         used, of = self._store.reading.tickets(self._record.study_id), self._record.trials
-        self._line(
+        self.say(
             f"study {self._record.name}: {used} of {of} trials begun, {self._record.metric} "
             f"({self._record.direction}), fold {self._fold()} of {len(self._record.split['folds'])}"
         )
@@ -73,7 +73,7 @@ class LaunchView:
     def summary(self) -> None:
         """The last words: best trial, measured difference, where the model lies."""
         for line in standing(self._store, self._record):
-            self._line(line)
+            self.say(line)
         self._failures()
 
     def _failures(self) -> None:
@@ -81,19 +81,19 @@ class LaunchView:
         failed = [t for t in trials if t.state == "FAIL"]
         if failed:
             last = failed[-1]
-            self._line(f"failed     {len(failed)} trials; trial {last.number}: {last.end}: {last_line(last.end_text)}")
-            self._line(f"           see `hpo logs {self._record.name} {last.number}`")
+            self.say(f"failed     {len(failed)} trials; trial {last.number}: {last.end}: {last_line(last.end_text)}")
+            self.say(f"           see `hpo logs {self._record.name} {last.number}`")
 
     def _catch_up(self, quiet: bool) -> None:
         self._work = self._store.reading.work(self._record.study_id)
         for line in self._takeovers.seen(self._work):
-            self._line(line)
+            self.say(line)
         trials = self._store.reading.trials(self._record.study_id, start=self._first_open, curves=False)
         for trial in trials:
             if trial.state not in UNFINISHED and trial.number not in self._reported:
                 self._reported.add(trial.number)
                 if not quiet:
-                    self._line(self._ended(trial))
+                    self.say(self._ended(trial))
         still = [t.number for t in trials if t.state in UNFINISHED]
         self._first_open = min(still) if still else max(self._reported, default=-1) + 1
         for job in self._store.reading.jobs(self._record.study_id, curves=False):
@@ -103,7 +103,7 @@ class LaunchView:
                 where = "refit on all data" if job.fold < 0 else f"fold {job.fold}"
                 text = f"promotion: {job.role} (trial {job.candidate}), {where}: {job.state}"
                 if not quiet:
-                    self._line(text + (f", {self._record.metric} {value:.4g}" if value is not None else ""))
+                    self.say(text + (f", {self._record.metric} {value:.4g}" if value is not None else ""))
 
     def _ended(self, trial: TrialRecord) -> str:
         name = f" ({trial.configuration})" if trial.configuration else ""
@@ -144,5 +144,6 @@ class LaunchView:
 
         return as_launched(self._record).folds.search
 
-    def _line(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line, above the live table."""
         self._console.print(text, soft_wrap=True)

@@ -82,11 +82,11 @@ class LocalEngine:
 
     Args:
         environ: of the children.
-        say: prints a line.
+        say: prints a line; another one may take its place.
     """
 
     def __init__(self, environ: dict[str, str], say: Callable[[str], None]) -> None:
-        self.environ, self._say = environ, say
+        self.environ, self.say = environ, say
         self.slots: list[Slot] = []
 
     def start(self, arguments: Sequence[str], log: Path, prepare: Sequence[str] = ()) -> None:
@@ -121,7 +121,7 @@ class LocalEngine:
         code = slot.process.wait()
         if code == MISTAKE:
             return code
-        self._say(f"the study could not be prepared ({_cause(code)})")
+        self.say(f"the study could not be prepared ({_cause(code)})")
         return 1
 
     def go(self) -> None:
@@ -210,17 +210,17 @@ class LocalEngine:
         _kill_group(pid)
         slot.finished = ended or code in (MISTAKE, GONE)
         if code == STOPPED:
-            self._say(f"worker {pid} was asked to end by a signal, and gave its work back")
+            self.say(f"worker {pid} was asked to end by a signal, and gave its work back")
         elif returned:
-            self._say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
+            self.say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")
         if code in (MISTAKE, GONE):
-            self._say(last_line(slot.log.read_text(errors="replace")) or f"a worker ended ({_cause(code)})")
+            self.say(last_line(slot.log.read_text(errors="replace")) or f"a worker ended ({_cause(code)})")
         if slot.finished:
             return
         slot.restarts = 1 if store.leases.ended_by(names) else slot.restarts + 1
         if slot.restarts > MOST_RESTARTS:
             slot.finished = True
-            self._say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")
+            self.say(f"worker slot given up after {MOST_RESTARTS} restarts ({_cause(code)}); its log: {slot.log}")
             return
         slot.restart_at = time.monotonic() + 2.0 ** (slot.restarts - 1)
 

@@ -185,4 +185,5 @@ def test_who_only_looks_needs_no_more_than_select(guarded: Guarded, tmp_path: Pa
             done = hpo(*words, storage=reader)
             assert done.returncode == 0, done.stderr
         done = hpo("stop", OBEYED, storage=reader)
-        assert done.returncode == 1 and "permission denied" in done.stderr, done.stderr
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("Error: the database refused: permission denied"), done.stderr
