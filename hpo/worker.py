@@ -117,7 +117,8 @@ class Worker:
             lease = self._patience.until(self._next)
             if lease is not None:
                 self._work(lease)
-            elif nothing_left:
+            # And again: another worker may have begun the last trial meanwhile, and may die over it.
+            elif nothing_left and self._patience.until(self._nothing_left):
                 return
             else:
                 self._heart.rest(patience)

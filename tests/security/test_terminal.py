@@ -22,7 +22,7 @@ COMMANDS = [
     *(("status", OBEYED), ("status", "--json"), ("studies",), ("studies", "--json"), ("report",), ("delete", OBEYED)),
     *(("logs", OBEYED, "0"), ("logs", OBEYED, "0", "1"), ("logs", OBEYED, "7"), ("export", OBEYED, "-o", "-")),
     *(("storage", "check"), ("worker", OBEYED), ("launch", OBEYED), ("status", f"another{OBEYED}")),
-    *(("evaluate", f"model{OBEYED}"), (f"lunch{OBEYED}",), ("stop", OBEYED, "--now")),
+    *(("evaluate", f"model{OBEYED}"), (f"lunch{OBEYED}",), ("stop", OBEYED, "--timeout", "1")),
 ]
 
 
