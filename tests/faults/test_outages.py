@@ -39,7 +39,7 @@ def test_postgresql_is_away_for_longer_than_a_lease_lasts(served: Field, server:
 
 @pytest.mark.postgres
 def test_workers_whose_database_has_gone_for_good_end_with_a_checkpoint(served: Field, server: Server) -> None:
-    served.write(trials=2, epochs=100, pause=0.05)
+    served.write(trials=2, epochs=60, pause=0.05)
     launched = served.launch("--workers", "2", "--database-patience", "0.05")
     served.wait(lambda: served.epochs() >= 8, "some epochs")
     server.stop("fast")
@@ -49,9 +49,9 @@ def test_workers_whose_database_has_gone_for_good_end_with_a_checkpoint(served: 
     trained = served.trained()
     server.start()
     finished(served.launch("--workers", "2"))
-    assert_whole(served, trials=2, epochs=100)
+    assert_whole(served, trials=2, epochs=60)
     # An epoch of each worker may have been under way when its patience ended; it alone is trained twice.
-    assert served.trained() <= 200 + 2
+    assert served.trained() <= 120 + 2
     assert trained > 8 and "resumed after epoch" in served.logs()
 
 
@@ -93,7 +93,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
 
 @SQLITE
 def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field) -> None:
-    field.write(trials=1, epochs=200, pause=0.05)
+    field.write(trials=1, epochs=60, pause=0.05)
     launched = field.launch("--workers", "1")
     field.wait(lambda: field.epochs() >= 3, "some epochs")
     with outages.written_by_another(field):
@@ -103,4 +103,4 @@ def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field
         worker.wait(5)  # as promised, whatever the database does
     assert "was asked to end by a signal" in finished(launched, code=1)
     finished(field.launch("--workers", "1"))
-    assert_whole(field, trials=1, epochs=200)
+    assert_whole(field, trials=1, epochs=60)
