@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from hpo.leaving import Leaving
-from hpo.store import DATABASE_ERRORS, Lease, Store, Watch
+from hpo.store import Lease, Store, Watch
 
 
 class Heart:
@@ -87,7 +87,7 @@ class Heart:
                 self._progress = time.monotonic()
             try:
                 self._beat()
-            except DATABASE_ERRORS:
+            except Exception:  # whatever it is: a worker whose heart has stopped loses its work
                 # Nobody could beat while the database was away: judge no one by that time.
                 self.watch.forget()
                 self._progress = time.monotonic()

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import NoReturn
 
@@ -97,11 +98,11 @@ def end_process(code: int) -> NoReturn:
 
     Everything of value is on disk before this is called.
     """
-    for child in psutil.Process().children(recursive=True):
-        try:
-            child.kill()
-        except psutil.NoSuchProcess:
-            pass
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    try:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # gone, or of another user's rights
+                child.kill()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -73,10 +73,14 @@ def _attempt(lease: Lease, around: Surroundings, log: Log) -> None:
     try:
         (_refit if lease.fold == REFIT else _fold)(lease, around, log)
     except Interrupted:
+        around.boundary.save()
         if not around.patience.away:  # else it is taken over after the grace period, from the same checkpoint
             around.store.leases.give_back(lease)
         raise
-    except (LeaseLost, DatabaseGone, *DATABASE_ERRORS):
+    except LeaseLost:
+        raise
+    except (DatabaseGone, *DATABASE_ERRORS):
+        around.boundary.save()  # what the database has not taken is nowhere else
         raise
     except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
         _fail(lease, around, log, traceback.format_exc())

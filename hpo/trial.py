@@ -70,6 +70,7 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         else:
             ending.complete(run)
     except Interrupted:
+        around.boundary.save()
         if not around.patience.away:  # else it is taken over after the grace period, from the same checkpoint
             around.store.leases.give_back(lease)
         raise
@@ -82,7 +83,10 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         ending.failed("exhausted", "every point of the search space has been evaluated")
     except DataError as error:
         ending.failed("data_error", str(error))
-    except (LeaseLost, DatabaseGone, *DATABASE_ERRORS):
+    except LeaseLost:
+        raise
+    except (DatabaseGone, *DATABASE_ERRORS):
+        around.boundary.save()  # what the database has not taken is nowhere else
         raise
     except UpdateFinishedTrialError as error:
         ending.failed("told", str(error))

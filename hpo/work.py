@@ -131,14 +131,14 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     elif lease.attempt > 1:
         log.say(f"started again from epoch 1: no checkpoint was found (attempt {lease.attempt})")
     saved = time.monotonic()
+    around.boundary.reached(partial(_give_back, run.snapshot(), checkpoints, log))
     while not run.finished:
-        boundary = run.snapshot()
-        around.boundary.reached(partial(_give_back, boundary, checkpoints, log))
         try:
             epoch = run.epoch()
         except Interrupted:
             around.boundary.save()
             raise
+        around.boundary.reached(partial(_give_back, run.snapshot(), checkpoints, log))
         # While the database is away, its epochs are nowhere else.
         due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
         if run.finished:  # then it is of use to those who want to keep it, and to nobody else

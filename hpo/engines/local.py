@@ -114,11 +114,12 @@ class LocalEngine:
         """
         slot = next(slot for slot in self.slots if slot.ready is not None)
         assert slot.ready is not None and slot.process is not None
-        if not select.select([slot.ready], [], [], patience)[0]:
-            return None
-        if os.read(slot.ready, 1):
+        if select.select([slot.ready], [], [], patience)[0] and os.read(slot.ready, 1):
             return 0
-        code = slot.process.wait()
+        # Not the pipe's end alone: what the objective has forked may outlive it and hold the pipe open.
+        code = _ended(slot.process)
+        if code is None:
+            return None
         if code == MISTAKE:
             return code
         self.say(f"the study could not be prepared ({_cause(code)})")
@@ -139,27 +140,30 @@ class LocalEngine:
                     self._spawn(slot)
                     self._tell(slot)
                 continue
-            code = slot.process.poll()
+            code = _ended(slot.process)
             if code is not None:
                 self._reap(slot, code, store, study_id)
         return any(not slot.finished for slot in self.slots)
 
     @property
     def running(self) -> bool:
-        """Whether any worker is alive, or will be started again."""
-        return any(not s.finished and (s.process is None or s.process.poll() is None) for s in self.slots)
+        """Whether any worker is alive, or will be started again; not one that has given the database up."""
+        return any(not s.finished and (s.process is None or _ended(s.process) != GONE) for s in self.slots)
 
     def stop(self, patience: float = PATIENCE) -> None:
-        """Ask every worker to give its work back, then kill what is left."""
-        running = [slot.process for slot in self.slots if slot.process and slot.process.poll() is None]
+        """Ask every worker to give its work back, then kill what is left, with all that it has started."""
+        running = [slot.process for slot in self.slots if slot.process and _ended(slot.process) is None]
         for process in running:
-            process.send_signal(signal.SIGTERM)
+            # By its pipe: Slurm, systemd and docker signal it, too, and a second signal would end it at once.
+            assert process.stdin is not None
+            with suppress(BrokenPipeError):
+                process.stdin.close()
         deadline = time.monotonic() + patience
         for process in running:
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
+                _kill_group(process.pid)
                 process.wait()
 
     def give_back(self, store: Store, study_id: int) -> None:
@@ -207,7 +211,6 @@ class LocalEngine:
         for name in names:
             store.workers.gone(name, "stopped" if ended else "lost")
         slot.process = None  # only now: while the database is away, the next tick tries again
-        _kill_group(pid)
         slot.finished = ended or code in (MISTAKE, GONE)
         if code == STOPPED:
             self.say(f"worker {pid} was asked to end by a signal, and gave its work back")
@@ -225,9 +228,18 @@ class LocalEngine:
         slot.restart_at = time.monotonic() + 2.0 ** (slot.restarts - 1)
 
 
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Exit code of a process that has ended, and with it all that it had started; None while it lives."""
+    if process.returncode is None:
+        if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            return None
+        _kill_group(process.pid)  # before it is reaped: from then on another group may have its number
+    return process.wait()
+
+
 def _kill_group(pid: int) -> None:
-    """End what a dead worker had started; each worker leads a process group of its own."""
-    with suppress(ProcessLookupError):
+    """End a worker with what it has started; each worker leads a process group of its own."""
+    with suppress(ProcessLookupError, PermissionError):  # PermissionError: of another user's rights
         os.killpg(pid, signal.SIGKILL)
 
 

@@ -25,7 +25,9 @@ class Workers:
         """Note that the worker lives, and what it does."""
         with self._db.transaction() as connection:
             values = {"state": state, "seen": utc_now()}
-            connection.execute(tables.workers.update().where(tables.workers.c.name == name).values(**values))
+            # The heart beats until its process ends: a beat under way must not revive who has said that it stopped.
+            living = (tables.workers.c.name == name, tables.workers.c.state != "stopped")
+            connection.execute(tables.workers.update().where(*living).values(**values))
 
     def gone(self, name: str, state: str) -> None:
         """Note the end of a worker: `stopped` when it said so itself, `lost` when its supervisor found it dead."""
