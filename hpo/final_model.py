@@ -216,7 +216,8 @@ def _remove_unfinished(path: Path, lease: Lease) -> None:
     """Remove what holders up to this one left half written; one that only slept has lost its lease and its work."""
     for left in path.parent.glob(f".{path.name}.*.*"):
         lease_id, token = left.name.split(".")[-2:]
-        if (int(lease_id), int(token)) <= (lease.lease_id, lease.token):
+        ours = lease_id.isdecimal() and token.isdecimal()
+        if ours and (int(lease_id), int(token)) <= (lease.lease_id, lease.token):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -7,6 +7,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -18,6 +19,9 @@ from hpo.options import STOPPED
 
 #: Seconds that the running batch and what follows it may take; then the worker leaves without it.
 BATCH = 3.5
+#: Seconds after the first signal from which on another one is a second wish: `timeout` and schedulers signal a process
+#: and its group, which is one wish.
+TWICE = 1.0
 #: Seconds for what is done then, which a disk or a database may hold up. Slurm and Kubernetes give more than both.
 LAST_WORDS = 1.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)  # SIGUSR1: what Slurm can send ahead of a time limit
@@ -38,6 +42,7 @@ class Leaving:
         self._last_words, self._supervised = last_words, supervised
         self.asked = threading.Event()
         self.signals: list[int] = []  #: that have come
+        self._first = 0.0  #: when the first came
         self._left = threading.Event()
         self._hears, self._heard = os.pipe()
         os.set_blocking(self._heard, False)
@@ -76,7 +81,10 @@ class Leaving:
     def _hear(self, number: int) -> None:
         if number not in SIGNALS:
             return
-        if self.signals:
+        now = time.monotonic()
+        if not self.signals:
+            self._first = now
+        elif now - self._first >= TWICE:
             end_process(STOPPED)
         self.signals.append(number)
         self.asked.set()
@@ -88,9 +96,10 @@ class Leaving:
     def _last_chance(self, seconds: float) -> None:
         if self._left.wait(seconds):
             return
-        threading.Timer(LAST_WORDS, end_process, (STOPPED,)).start()
+        code = STOPPED if self.signals else 0
+        threading.Timer(LAST_WORDS, end_process, (code,)).start()
         self._last_words()
-        end_process(STOPPED)
+        end_process(code)
 
 
 def end_process(code: int) -> NoReturn:

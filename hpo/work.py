@@ -131,14 +131,14 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
     elif lease.attempt > 1:
         log.say(f"started again from epoch 1: no checkpoint was found (attempt {lease.attempt})")
     saved = time.monotonic()
-    around.boundary.reached(partial(_give_back, run.snapshot(), checkpoints, log))
+    around.boundary.reached(partial(_leave, run.snapshot(), checkpoints, log))
     while not run.finished:
         try:
             epoch = run.epoch()
         except Interrupted:
             around.boundary.save()
             raise
-        around.boundary.reached(partial(_give_back, run.snapshot(), checkpoints, log))
+        around.boundary.reached(partial(_leave, run.snapshot(), checkpoints, log))
         # While the database is away, its epochs are nowhere else.
         due = around.patience.away or time.monotonic() - saved >= around.checkpoint_every
         if run.finished:  # then it is of use to those who want to keep it, and to nobody else
@@ -149,11 +149,11 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
         yield epoch, False
 
 
-def _give_back(boundary: Mapping[str, Any], checkpoints: Checkpoints, log: Log) -> None:
+def _leave(boundary: Mapping[str, Any], checkpoints: Checkpoints, log: Log) -> None:
     """Leave a checkpoint of the boundary for whoever goes on."""
     if len(boundary["epochs"]) > checkpoints.newest:
         checkpoints.try_save(boundary, log.say)
-    log.say(f"given back after epoch {len(boundary['epochs'])}")
+    log.say(f"left after epoch {len(boundary['epochs'])}")
 
 
 def _resume(run: FoldRun, checkpoints: Checkpoints, log: Log) -> bool:

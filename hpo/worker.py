@@ -23,7 +23,7 @@ from hpo.patience import DatabaseGone, Patience
 from hpo.promotion import plan, run_job
 from hpo.records import StudyRecord
 from hpo.search import Search
-from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store, grace_period
+from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store, cause, grace_period
 from hpo.stored import as_launched
 from hpo.training import Interrupted
 from hpo.trial import end_hung, run_trial
@@ -214,8 +214,10 @@ class Worker:
         try:
             with self._store.leases.under(lease):
                 self._store.leases.give_back(lease)
-        except (LeaseLost, *DATABASE_ERRORS) as error:
-            self._say(f"could not give trial or job back, others will take it over: {error}")
+        except LeaseLost:
+            pass  # done, or others are at it
+        except DATABASE_ERRORS as error:
+            self._say(f"could not give trial or job back, others will take it over: {cause(error)}")
 
     def _hours_used(self) -> bool:
         if self._record.hours is not None:

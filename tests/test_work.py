@@ -139,7 +139,7 @@ def test_an_interruption_keeps_the_last_epoch_boundary(
     lease = launched.trial()
     assert len(stopped(launched, lease, log, look, checkpoint_every=every)) == done
     assert saved(launched, lease)[-1:] == ([f"1/{done}"] if done else [])
-    assert log.last == f"given back after epoch {done}"
+    assert log.last == f"left after epoch {done}"
 
 
 @pytest.mark.parametrize("look", [0, 6, 9, 17])
@@ -247,7 +247,7 @@ def test_an_interruption_on_a_full_disk_gives_back_all_the_same(small_disk: Path
     lease = launched.trial()
     fill(small_disk)
     assert len(stopped(launched, lease, log, look=8)) == 1
-    assert "given back after epoch 1" in log.path.read_text()
+    assert "left after epoch 1" in log.path.read_text()
     launched.store.close()
 
 

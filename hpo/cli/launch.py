@@ -85,7 +85,7 @@ def launch(
     with _engine(place, name, devices, workers, options, prepare) as (engine, interrupts):
         click.echo(f"reading {path}, preparing its data, starting workers ...")
         _await_study(engine, interrupts)
-        code = _supervise(engine, place, name, interrupts, promoted=promote)
+        code = _supervise(engine, place, name, interrupts, promoted=promote, patience=database_patience)
     if code == 0 and report:
         _report(place, name)
     sys.exit(code)
@@ -138,14 +138,17 @@ def _await_study(engine: LocalEngine, interrupts: list[int]) -> None:
     sys.exit(128 + interrupts[0])
 
 
-def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool) -> int:
-    """Watch the workers until the study is done; the exit code."""
+def _supervise(
+    engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool, patience: float
+) -> int:
+    """Watch the workers until the study is done, or the database away for `patience` minutes; the exit code."""
     from hpo.cli.view import LaunchView
     from hpo.store import DATABASE_ERRORS, cause
 
     store = place.store()
     record = store.studies.get(name)
     engine.go()
+    answered = time.monotonic()
     with LaunchView(store, record) as view:
         engine.say = view.say  # click's echo would end up inside the live table
         while not interrupts:
@@ -153,9 +156,12 @@ def _supervise(engine: LocalEngine, place: Place, name: str, interrupts: list[in
                 if not engine.tick(store, record.study_id):
                     break
                 view.update()
+                answered = time.monotonic()
             except DATABASE_ERRORS as error:
                 time.sleep(1)  # the workers know how to wait for the database, and how long
-                if not engine.running:
+                # A worker that was killed meanwhile would be started again, but not for ever.
+                given_up = not engine.alive and time.monotonic() - answered >= 60 * patience
+                if given_up or not engine.running:
                     click.echo(f"the database has gone, and all workers with it: {cause(error)}", err=True)
                     click.echo("the same command goes on from here", err=True)
                     return 1
@@ -198,7 +204,7 @@ def _broken(store: Store, record: StudyRecord) -> int:
 
 def _on_second_signal(engine: LocalEngine) -> None:
     def end(code: int, _frame: object) -> None:
-        engine.stop(patience=0)
+        engine.kill()
         os._exit(128 + code)
 
     for number in SIGNALS:
@@ -247,7 +253,8 @@ def promote(study: str | None, workers: int | None, devices: str, place: Place, 
     if record.objective_hash:  # workers run no other; what they say themselves is in their logs
         click.echo(named(record.objective, record.objective_hash), err=True)
     with _engine(place, record.name, devices, workers, ["--no-search", *passed_on(**lasting)]) as (engine, interrupts):
-        code = _supervise(engine, place, record.name, interrupts, promoted=True)
+        patience = lasting["database_patience"]
+        code = _supervise(engine, place, record.name, interrupts, promoted=True, patience=patience)
     if code != STOPPED:
         final = store.reading.final(record.study_id)
         code = 0 if final is not None and final.status == "done" else 1

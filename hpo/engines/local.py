@@ -26,6 +26,8 @@ from hpo.wording import last_line
 
 #: Restarts of one slot whose worker brought nothing to an end before the slot is given up.
 MOST_RESTARTS = 3
+#: How a worker ends that was asked to by a signal, also before it listens to any.
+ASKED = (STOPPED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1)
 #: Seconds a worker has to give its work back before it is killed. It needs 5 at most, unless the machine is too busy.
 PATIENCE = 10.0
 
@@ -150,6 +152,17 @@ class LocalEngine:
         """Whether any worker is alive, or will be started again; not one that has given the database up."""
         return any(not s.finished and (s.process is None or _ended(s.process) != GONE) for s in self.slots)
 
+    @property
+    def alive(self) -> bool:
+        """Whether any worker is alive."""
+        return any(slot.process and _ended(slot.process) is None for slot in self.slots)
+
+    def kill(self) -> None:
+        """End every worker at once, with all that it has started; waits for nothing, as a signal handler must not."""
+        for slot in self.slots:
+            if slot.process and slot.process.returncode is None:
+                _kill_group(slot.process.pid)
+
     def stop(self, patience: float = PATIENCE) -> None:
         """Ask every worker to give its work back, then kill what is left, with all that it has started."""
         running = [slot.process for slot in self.slots if slot.process and _ended(slot.process) is None]
@@ -206,13 +219,13 @@ class LocalEngine:
         assert slot.process is not None
         pid = slot.process.pid
         names = store.workers.names(study_id, socket.gethostname(), pid)
-        returned = sum(store.leases.give_back_lost(name, losses=int(code != STOPPED)) for name in names)
-        ended = code == STOPPED or (code == 0 and not returned)  # because it was asked to, or by itself
+        returned = sum(store.leases.give_back_lost(name, losses=int(code not in (*ASKED, GONE))) for name in names)
+        ended = code in ASKED or (code == 0 and not returned)  # because it was asked to, or by itself
         for name in names:
             store.workers.gone(name, "stopped" if ended else "lost")
         slot.process = None  # only now: while the database is away, the next tick tries again
         slot.finished = ended or code in (MISTAKE, GONE)
-        if code == STOPPED:
+        if code in ASKED:
             self.say(f"worker {pid} was asked to end by a signal, and gave its work back")
         elif returned:
             self.say(f"worker {pid} died ({_cause(code)}); its work goes on elsewhere")

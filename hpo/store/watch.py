@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -10,16 +11,19 @@ from hpo.store.errors import StorageError
 
 
 def grace_period() -> float:
-    """Seconds after which a silent lease is taken over: 30, or HPO_LEASE_SECONDS (at least 2).
+    """Seconds after which a silent lease is taken over: 30, or HPO_LEASE_SECONDS.
 
     Raises:
-        StorageError: the variable is no number.
+        StorageError: the variable is no number of at least 2.
     """
     text = os.environ.get("HPO_LEASE_SECONDS", "30")
     try:
-        return max(2.0, float(text))
+        seconds = float(text)
     except ValueError:
-        raise StorageError(f"HPO_LEASE_SECONDS={text}: give seconds, at least 2") from None
+        seconds = 0.0
+    if not 2 <= seconds < math.inf:
+        raise StorageError(f"HPO_LEASE_SECONDS={text}: give seconds, at least 2")
+    return seconds
 
 
 class Watch:

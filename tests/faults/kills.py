@@ -94,8 +94,11 @@ def two_launches(field: Field, *, trials: int, workers: int, every: float, seed:
     launches = [field.launch(*words) for _ in range(2)]
     kills, next_kill = 0, time.monotonic() + every
     while any(launch.poll() is None for launch in launches):
-        victims = field.workers()
-        if time.monotonic() >= next_kill and victims and field.epochs():
+        victims = []
+        if time.monotonic() >= next_kill and field.epochs():
+            spared = _spared(field)
+            victims = [worker for worker in field.workers() if worker.pid not in spared]
+        if victims:
             chance.choice(victims).kill()
             kills, next_kill = kills + 1, time.monotonic() + every
         time.sleep(0.05)

@@ -15,6 +15,9 @@ from typing import Any
 
 from tests.faults.parts import Field, assert_whole, finished
 
+#: Longer than a busy machine keeps a process from beating: here nobody may be judged dead.
+LEASE = 5
+
 
 class Server:
     """A PostgreSQL of one's own, to be stopped and started."""
@@ -55,6 +58,7 @@ def server() -> Iterator[Server]:
 def stopped(field: Field, server: Server, *, trials: int, workers: int, modes: tuple[str, ...], seconds: float) -> str:
     """PostgreSQL is stopped in each of the modes, for so many seconds: nobody is judged dead, nothing is lost."""
     epochs = 80
+    field.environ["HPO_LEASE_SECONDS"] = str(LEASE)
     field.write(trials=trials, epochs=epochs, pause=0.05)
     launched = field.launch("--workers", str(workers))
     for mode in modes:
@@ -77,6 +81,7 @@ def on(field: Field, seconds: float) -> None:
 def disturbed(field: Field, *, trials: int, seconds: float, by: Callable[[], Any], noticed: str) -> str:
     """SQLite cannot be written while `by` (a context manager) lasts; a worker says so, and all goes on afterwards."""
     epochs = 30
+    field.environ["HPO_LEASE_SECONDS"] = str(2 * LEASE)
     field.write(trials=trials, epochs=epochs, pause=0.05)
     launched = field.launch("--workers", "2")
     field.wait_for_epochs(6)
@@ -156,6 +161,21 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 def database(field: Field) -> Path:
     return Path(field.url.removeprefix("sqlite:///"))
+
+
+def locked(field: Field) -> bool:
+    """Whether somebody is inside a write transaction of SQLite right now; PostgreSQL has no such lock."""
+    if not field.url.startswith("sqlite"):
+        return False
+    connection = sqlite3.connect(database(field), isolation_level=None, timeout=0.5)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        connection.close()
+    return False
 
 
 def worker_logs(field: Field) -> str:

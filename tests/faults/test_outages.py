@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults import outages
+from tests.faults import outages, signals
 from tests.faults.outages import Server, worker_logs
 from tests.faults.parts import GRACE, Field, assert_whole, finished
 
@@ -34,7 +35,7 @@ def served(tmp_path: Path, server: Server) -> Iterator[Field]:
 
 @pytest.mark.postgres
 def test_postgresql_is_away_for_longer_than_a_lease_lasts(served: Field, server: Server) -> None:
-    outages.stopped(served, server, trials=4, workers=2, modes=("fast", "immediate"), seconds=GRACE + 1)
+    outages.stopped(served, server, trials=4, workers=2, modes=("fast", "immediate"), seconds=outages.LEASE + 1)
 
 
 @pytest.mark.postgres
@@ -64,7 +65,7 @@ def test_a_writer_that_holds_sqlite_is_waited_for(field: Field) -> None:
 
 @SQLITE
 def test_a_reader_keeps_nobody_waiting(field: Field) -> None:
-    outages.disturbed(field, trials=4, seconds=GRACE + 1, by=partial(outages.read_by_another, field), noticed="")
+    outages.disturbed(field, trials=4, seconds=2, by=partial(outages.read_by_another, field), noticed="")
     assert "does not answer" not in worker_logs(field)
 
 
@@ -92,15 +93,34 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
 
 
 @SQLITE
-def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field) -> None:
-    field.write(trials=1, epochs=60, pause=0.05)
+@pytest.mark.parametrize("epochs", [60, 20], ids=["inside", "after the last epoch"])
+def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field, epochs: int) -> None:
+    """Nothing that was trained is trained again, also what the database has not taken."""
+    field.write(trials=1, epochs=epochs, pause=0.05)
+    launched = field.launch("--workers", "1")
+    field.wait(lambda: field.trained() >= 3, "some epochs")
+    with outages.written_by_another(field):
+        noticed = "does not answer"
+        field.wait(lambda: noticed in worker_logs(field) and field.trained() >= 20, "a worker that notices")
+        worker = field.workers()[0]
+        os.kill(worker.pid, signal.SIGTERM)
+        worker.wait(signals.PROMISED + signals.BUSY)  # whatever the database does
+    assert "was asked to end by a signal" in finished(launched, code=1)
+    finished(field.launch("--workers", "1"))
+    assert_whole(field, trials=1, epochs=epochs)
+    assert field.trained() == epochs and "resumed after epoch" in field.logs()
+
+
+@SQLITE
+def test_a_worker_killed_while_the_database_is_away_is_replaced_afterwards(field: Field) -> None:
+    field.write(trials=1, epochs=40, pause=0.05)
     launched = field.launch("--workers", "1")
     field.wait(lambda: field.epochs() >= 3, "some epochs")
     with outages.written_by_another(field):
-        field.wait(lambda: "does not answer" in worker_logs(field), "a worker that notices")
         worker = field.workers()[0]
-        os.kill(worker.pid, signal.SIGTERM)
-        worker.wait(5)  # as promised, whatever the database does
-    assert "was asked to end by a signal" in finished(launched, code=1)
-    finished(field.launch("--workers", "1"))
-    assert_whole(field, trials=1, epochs=60)
+        worker.kill()
+        # The launch has looked at the database at least once: it waits a fifth of the lease for a lock.
+        until = time.monotonic() + GRACE
+        field.wait(lambda: time.monotonic() >= until, "a launch that notices")
+    assert "its work goes on elsewhere" in finished(launched)
+    assert_whole(field, trials=1, epochs=40)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from contextlib import suppress
+from functools import partial
 
 import psutil
 import pytest
@@ -17,6 +20,11 @@ SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 def test_preemption(field: Field) -> None:
     signals.preempted(field, trials=4, workers=2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_launcher_and_workers_get_the_same_signal(field: Field, number: signal.Signals) -> None:
+    signals.all_at_once(field, number)
 
 
 def test_a_sleeper_writes_nothing_and_works_on(field: Field) -> None:
@@ -50,7 +58,7 @@ def test_a_batch_that_takes_long_is_not_waited_for(field: Field) -> None:
     field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
     signals.ask_to_end([worker])
     assert "leaves without waiting for its running batch" in finished(worker, code=None)
-    assert field.leases()[0].state == "returned" and "given back after epoch 2" in field.logs()
+    assert field.leases()[0].state == "returned" and "left after epoch 2" in field.logs()
     finished(field.work())
     assert_whole(field, trials=1, epochs=4)
     assert "resumed after epoch 2" in field.logs() and field.trained() == 4
@@ -79,7 +87,7 @@ def test_a_stop_reaches_workers_in_a_long_batch(field: Field, now: bool) -> None
     field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
     assert "asked 1 worker of faults to stop" in finished(field.start("stop", "faults", *(["--now"] * now)))
     worker.wait(signals.PROMISED)  # it has said that it ended
-    assert "given back after epoch 2" in field.logs() and field.leases()[0].state == "returned"
+    assert "left after epoch 2" in field.logs() and field.leases()[0].state == "returned"
 
 
 @SQLITE
@@ -91,7 +99,10 @@ def test_a_second_signal_ends_at_once_and_loses_nothing(field: Field) -> None:
     field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
     moment = time.monotonic()
     worker.send_signal(signal.SIGTERM)
-    worker.send_signal(signal.SIGUSR1)  # another number: two equal ones may arrive as one
+    worker.send_signal(signal.SIGUSR1)  # the same wish, as of `timeout`
+    field.wait(lambda: time.monotonic() - moment > leaving.TWICE, "the time for a second wish")
+    assert worker.poll() is None
+    worker.send_signal(signal.SIGTERM)
     worker.wait(signals.PROMISED)
     assert time.monotonic() - moment < leaving.BATCH, "before the deadline of the first one"
     assert field.leases()[0].state == "held"
@@ -108,7 +119,23 @@ def test_what_an_objective_has_started_ends_with_its_worker(field: Field) -> Non
     for strike in (signal.SIGKILL, signal.SIGTERM):
         field.wait(lambda: any(worker.children() for worker in field.workers()), "a child")
         worker = field.workers()[0]
-        children = worker.children()
         worker.send_signal(strike)
-        assert psutil.wait_procs(children, timeout=2 * signals.PROMISED)[1] == []
+        worker.wait(2 * signals.PROMISED)
+        field.wait(partial(_ended, worker.pid), "the end of its children")
+    field.processes.remove(launched)
     assert "was asked to end by a signal" in finished(launched, code=1)
+    launched = field.launch("--workers", "1")
+    field.wait(lambda: any(worker.children() for worker in field.workers()), "a child")
+    pid = field.workers()[0].pid
+    launched.send_signal(signal.SIGINT)
+    launched.send_signal(signal.SIGTERM)
+    field.wait(partial(_ended, pid), "the end of a worker and its children after a second signal")
+
+
+def _ended(group: int) -> bool:
+    """Whether no process is left of the group that a worker led."""
+    for process in psutil.process_iter(["status"]):
+        with suppress(ProcessLookupError):
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group:
+                return False
+    return True
