@@ -59,9 +59,10 @@ class Takeovers:
 
 
 def _takeover(before: WorkRecord, now: WorkRecord) -> str:
-    after = f"after epoch {before.epoch}" if before.epoch else "before its first epoch"
+    # Not what it goes on from: that is its last checkpoint, which the trial's log names.
+    recorded = f"{before.epoch} epochs on record" if before.epoch else "no epoch on record"
     who = f"taken over from {before.worker} by {now.worker} at {now.held_since:%H:%M:%S} UTC"
-    return f"{now.name}: {who} (attempt {now.attempt}, {after})"
+    return f"{now.name}: {who} (attempt {now.attempt}, {recorded})"
 
 
 def _best(trial: TrialRecord) -> dict[str, Any]:

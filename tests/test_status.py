@@ -50,7 +50,7 @@ def test_a_takeover_is_told_once(store: Store, study: StudyRecord) -> None:
     assert store.leases.take_over(study.study_id, "w2", Watch(AT_ONCE)) is not None
     (now,) = store.reading.work(study.study_id)
     when = f"{now.held_since:%H:%M:%S}"
-    assert seen() == [f"trial 0: taken over from w1 by w2 at {when} UTC (attempt 2, after epoch 5)"]
+    assert seen() == [f"trial 0: taken over from w1 by w2 at {when} UTC (attempt 2, 5 epochs on record)"]
     assert seen() == []
     (taken,) = status(store, study)["work"]
     assert (taken["held"], taken["worker"], taken["host"], taken["attempt"]) == (True, "w2", "node-17", 2)
@@ -72,7 +72,7 @@ def test_a_launch_tells_it_too(
         return "trial 0: taken over from w1 by w2 at " in "".join(printed)
 
     wait_until(told, "the takeover")
-    assert "(attempt 2, before its first epoch)" in "".join(printed)
+    assert "(attempt 2, no epoch on record)" in "".join(printed)
 
 
 def test_a_silent_worker_is_lost_once_its_work_is_taken_over_and_may_come_back(

@@ -197,8 +197,12 @@ def _broken(store: Store, record: StudyRecord) -> int:
     click.echo((latest.end_text or "").rstrip(), err=True)
     states = store.reading.states(record.study_id)
     kept = record.objective_hash and states["COMPLETE"] + states["PRUNED"]  # trials of changed code are not mixed in
-    again = "launch it with --new-name NAME" if kept else "the same command goes on"
-    click.echo(f"mend it, then {again}; its log: hpo logs {record.name} {latest.number}", err=True)
+    click.echo(f"its log: hpo logs {record.name} {latest.number}", err=True)
+    if kept:
+        click.echo("mended your code? launch it with --new-name NAME. Was it a disk or a network? ", err=True, nl=False)
+    else:
+        click.echo("mend it, then ", err=True, nl=False)
+    click.echo("the same command goes on", err=True)
     return 1
 
 

@@ -47,6 +47,8 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
                          worker), worker (the last one), host, device, attempt, epoch,
                          held_since, held_seconds, silent_seconds
     """
+    if watch:
+        _await_study(place, study)
     store = place.store()
     record = existing(store, study)
     from hpo.cli.terminal import Terminal
@@ -75,6 +77,14 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
         if not watch:
             return
         time.sleep(2)
+
+
+def _await_study(place: Place, study: str | None) -> None:
+    """Wait for a launch that is still preparing: who watches a study often starts in the same moment."""
+    if study is not None and place.study(study) is None:
+        click.echo(f"no study {study} yet, waiting for it (Ctrl-C ends)", err=True)
+        while place.study(study) is None:
+            time.sleep(1)
 
 
 def _parts(place: Place, store: Any, record: Any, width: int) -> Iterator[Any]:

@@ -34,7 +34,7 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
     workers = active(store.reading.workers(record.study_id))
     if not workers:
         click.echo(f"no worker of {record.name} was heard of in the last two minutes; should one come back, it stops")
-        click.echo(f"`hpo launch {typed(record)}` goes on")
+        click.echo(f"to go on: hpo launch {typed(record)}")
         return
     click.echo(f"asked {len(workers)} worker{'s' * (len(workers) > 1)} of {record.name} to stop")
     deadline = time.monotonic() + timeout
@@ -44,7 +44,7 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
     if workers:
         click.echo(f"{len(workers)} have not said that they stopped: " + ", ".join(worker.name for worker in workers))
         raise SystemExit(1)
-    click.echo(f"`hpo launch {typed(record)}` goes on")
+    click.echo(f"all have ended and given their work back; to go on: hpo launch {typed(record)}")
 
 
 @click.command()

@@ -27,6 +27,11 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
     yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
     yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
+    for end, numbers in store.reading.broken_ends(record.study_id).items():
+        yield "", f"{len(numbers)} ended as {end}: trial {_listed(numbers)}; see `hpo logs {record.name} {numbers[-1]}`"
+    if not now["states"]["COMPLETE"] and not now["work"] and budget["used"] >= budget["trials"]:
+        more = f"`hpo launch {typed(record)} --trials {2 * budget['trials']}`"
+        yield "", f"no trial is complete, so there is nothing to promote; with the cause mended, {more} goes on"
     if now["work"] and all(silent(worker["silent_seconds"]) for worker in now["workers"]):
         yield "", f"nobody works on it: `hpo launch {typed(record)}` goes on with the {len(now['work'])} begun"
     if now["exhausted"]:
@@ -44,6 +49,11 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     if final:
         yield "promotion", _progress(store.reading.jobs(record.study_id, curves=False))
         yield from _outcome(final, metric)
+
+
+def _listed(numbers: list[int]) -> str:
+    """The first few."""
+    return ", ".join(map(str, numbers[:5])) + (", ..." if len(numbers) > 5 else "")
 
 
 def _progress(jobs: list[JobRecord]) -> str:

@@ -111,7 +111,8 @@ class LaunchView:
         value = "" if trial.value is None else f"{best} {self._record.metric} {trial.value:.4g}"
         text = last_line(trial.end_text)
         why = {None: "", "pruned": f",{text.removeprefix('pruned')}"}.get(trial.end, f" {trial.end}: {text}")
-        return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}"
+        again = f" (attempt {trial.attempt})" if trial.attempt > 1 else ""  # after a takeover
+        return f"trial {trial.number}{name} {trial.state.lower()}{value}{why}{again}"
 
     def _table(self) -> Group:
         study_id = self._record.study_id

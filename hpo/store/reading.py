@@ -56,6 +56,17 @@ class Reading:
             rows = connection.execute(done.order_by(lease.c.held_since.desc()).limit(most))
             return [(row.end, row.end_text) for row in rows]
 
+    def broken_ends(self, study_id: int) -> dict[str, list[int]]:
+        """Numbers of the trials that neither completed nor were pruned, by the class of their end."""
+        lease, trial = tables.leases, tables.optuna_trials
+        query = sa.select(lease.c.end, trial.c.number).join(trial, trial.c.trial_id == lease.c.trial_id)
+        ended = query.where(lease.c.study_id == study_id, lease.c.state == "done", lease.c.end != "pruned")
+        found: dict[str, list[int]] = defaultdict(list)
+        with self._db.reading() as connection:
+            for row in connection.execute(ended.order_by(trial.c.number)):
+                found[row.end].append(row.number)
+        return found
+
     def compute_hours(self, study_id: int) -> float:
         """Training time of all epochs on record, over all workers."""
         epoch, lease = tables.epochs, tables.leases

@@ -36,7 +36,7 @@ def test_a_free_worker_takes_over_in_time_and_status_tells_it(field: Field) -> N
     watching.terminate()
     shown = watching.communicate()[0]
     takeover = f"taken over from {before.worker} by {now.worker} at {now.held_since:%H:%M:%S} UTC"
-    assert f"trial 0: {takeover} (attempt 2, after epoch " in shown
+    assert f"trial 0: {takeover} (attempt 2, " in shown and " epochs on record)" in shown
     assert "of checkpoints: those of work under way and of the best trial (checkpoints.keep: 1)" in shown
     assert_whole(field, 1, epochs=EPOCHS)
     assert "resumed after epoch" in field.logs()
