@@ -16,7 +16,7 @@ from tests.faults.parts import STUDY as FAULTS
 from tests.store.test_database import run
 
 #: Long enough for a backup in the middle, although the net is one line: each batch takes its pause.
-STUDY = FAULTS.format(objective="faulty.py", trials=3, epochs=60, pause=0.03, pruner="none")
+STUDY = FAULTS.format(objective="faulty.py", trials=3, epochs=100, pause=0.03, pruner="none")
 STUDY = STUDY.replace("study: faults", "study: small")
 
 
@@ -35,7 +35,7 @@ def test_a_backup_of_a_running_study_is_restored_and_goes_on_beside_the_original
     words = ("launch", "small.yaml", "--workers", "2", "--trials", "3", "--no-promote", "--no-report")
     launched = start(tmp_path, url, *words, "--checkpoint-every", "0")
     studies = tmp_path / "runs/studies"
-    wait_until(lambda: sum("epoch 5/60" in f.read_text() for f in studies.glob("*/trials/*.log")) == 2, "epochs")
+    wait_until(lambda: sum("epoch 5/100" in f.read_text() for f in studies.glob("*/trials/*.log")) == 2, "epochs")
     (tmp_path / "backups").mkdir()
     backed_up = hpo("storage", "backup", "backups", storage=url)
     assert backed_up.returncode == 0, backed_up.stderr

@@ -18,7 +18,7 @@ def bit_flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def checkpoints(field: Field, *, trials: int, damage: Callable[[bytes], bytes], epochs: int = 10) -> str:
+def checkpoints(field: Field, *, trials: int, damage: Callable[[bytes], bytes], epochs: int = 40) -> str:
     """The newest checkpoint of every begun trial is damaged: the one before it is used, and the log says so."""
     field.write(trials=trials, epochs=epochs, pause=0.05)
     field.create()

@@ -101,9 +101,12 @@ def main(url: str, kind: str) -> int:
         if kind == "claim":
             store.leases.new_trial(study_id, "frozen", 0, 10**6, room=_freeze)
         else:
-            with store.database.transaction():
-                assert store.leases.take_over(study_id, "frozen", Watch(0.0)) is not None
-                _freeze()
+            taken = None
+            while taken is None:  # a beat between look and takeover, or nobody at work just then
+                with store.database.transaction():
+                    taken = store.leases.take_over(study_id, "frozen", Watch(0.0))
+                    if taken is not None:
+                        _freeze()
     except DATABASE_ERRORS:
         return 0
     return 1
