@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +33,8 @@ def faults(kind: str, options: argparse.Namespace) -> Iterator[Fault]:
     yield Fault("SIGSTOP longer than the lease, SIGCONT", "20 trials", partial(signals.put_to_sleep, trials=20))
     preempted = partial(signals.preempted, trials=20, workers=4)
     yield Fault("SIGTERM to every worker", "20 trials, 4 workers, again and again", preempted)
+    together = partial(signals.all_at_once, number=signal.SIGTERM, trials=8)
+    yield Fault("SIGTERM to launcher and workers at once", "8 trials, 2 workers", together)
     yield from _of_sqlite() if kind == "sqlite" else _of_postgresql()
     frozen = partial(locks.frozen_holders, rounds=3)
     yield Fault("a process frozen inside a transaction", "3 claims, 3 takeovers", frozen)

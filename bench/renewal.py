@@ -158,7 +158,7 @@ def _watch_beats(beats: list[tuple[float, float]]) -> None:
 @contextmanager
 def _beating(store: Store, study_id: int, name: str, grace: float, lease: Lease) -> Iterator[None]:
     leaving = Leaving(lambda: None, supervised=False)
-    with Heart(store, study_id, name, grace, leaving, lambda _: None, 1e9) as heart:
+    with Heart(store, study_id, name, grace, leaving, lambda _: None, 1e9, print) as heart:
         heart.hold(lease)
         yield
 

@@ -1,7 +1,7 @@
 """A worker's heartbeat: renews its lease, watches the others', hears requests to stop.
 
-One thread beside the training loop. It survives errors of the database. When training makes no progress it stops
-renewing and has the worker replaced.
+One thread beside the training loop. It survives whatever goes wrong in a beat. When training makes no progress it ends
+the trial and has the worker replaced.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from hpo.leaving import Leaving
-from hpo.store import Lease, Store, Watch
+from hpo.store import DATABASE_ERRORS, Lease, Store, Watch
 
 
 class Heart:
@@ -25,6 +25,7 @@ class Heart:
         leaving: is told of a request to stop the study.
         hung: ends a unit of work, and this process, when no batch has been seen for `hung_seconds`.
         hung_seconds: see `hung`.
+        say: tells the user, once, of an error that is no trouble of the database.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class Heart:
         leaving: Leaving,
         hung: Callable[[Lease], None],
         hung_seconds: float,
+        say: Callable[[str], None],
     ) -> None:
         self._store, self._study_id, self._worker, self._leaving = store, study_id, worker, leaving
+        self._say, self._said = say, ""
         self._hung, self._hung_seconds = hung, hung_seconds
         self.watch = Watch(grace)
         self._interval = min(grace / 5, 5.0)
@@ -87,11 +90,18 @@ class Heart:
                 self._progress = time.monotonic()
             try:
                 self._beat()
-            except Exception:  # whatever it is: a worker whose heart has stopped loses its work
+            except Exception as error:  # whatever it is: a worker whose heart has stopped loses its work
                 # Nobody could beat while the database was away: judge no one by that time.
                 self.watch.forget()
                 self._progress = time.monotonic()
+                self._tell(error)
             last = time.monotonic()
+
+    def _tell(self, error: Exception) -> None:
+        text = f"a beat failed, the next one is tried: {error!r}"
+        if not isinstance(error, DATABASE_ERRORS) and text != self._said:  # of the others the training thread tells
+            self._said = text
+            self._say(text)
 
     def _beat(self) -> None:
         with self._guard:

@@ -69,7 +69,8 @@ class Worker:
         store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), options.device)
         hung = 60 * options.hung_minutes
         self._leaving = Leaving(self._leave, supervised=options.supervised)
-        self._heart = Heart(store, record.study_id, self.name, grace_period(), self._leaving, self._on_hang, hung)
+        beat = (grace_period(), self._leaving, self._on_hang, hung, self._say)
+        self._heart = Heart(store, record.study_id, self.name, *beat)
         stopped = self._leaving.asked.is_set
         self._patience = Patience(60 * options.database_patience, self._say, self._heart.rest, stopped)
         source = Path(record.data) if record.data else None

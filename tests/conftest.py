@@ -16,6 +16,8 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from hpo.store import Store
+
 os.environ["TZ"] = "UTC"
 # Threads of workers that share cores with other tests would spin while they wait for one.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -52,6 +54,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
     engine.dispose()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """Of an empty database."""
+    made = Store(url, create=True)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,6 @@ from tests.store import parts
 
 #: Of six trials, by number; the last two are under way and given back.
 VALUES = [0.5, 0.9, None, 0.7]
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    made = Store(url, create=True)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,13 +16,6 @@ from hpo.store import Store, Watch, tables
 from tests.store.parts import epoch, facts, params, trial
 
 AT_ONCE = 0.0
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    made = Store(url, create=True)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hpo.heart import Heart
+from hpo.leaving import Leaving
 from hpo.options import Options
 from hpo.store import Lease
 from hpo.worker import Worker
@@ -40,3 +43,25 @@ def test_a_worker_stays_while_another_one_is_inside_the_last_trial(
     monkeypatch.setattr(worker._heart, "rest", wait)
     assert worker.run() == 0
     assert begun and waited == [len(begun)]
+
+
+def test_a_heart_survives_whatever_goes_wrong_in_a_beat_and_says_it_once(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+) -> None:
+    """One that stopped would lose the trial of a worker that trains on."""
+    launched = launch(url, tmp_path, STUDY)
+    lease, said = launched.trial(), list[str]()
+    renewals: list[Lease] = []
+
+    def renew(held: Lease) -> bool:
+        renewals.append(held)
+        if len(renewals) <= 3:
+            raise ValueError("nobody thought of this")
+        return True
+
+    monkeypatch.setattr(launched.store.leases, "renew", renew)
+    leaving = Leaving(lambda: None, supervised=False)
+    with Heart(launched.store, launched.record.study_id, "w", 0.1, leaving, lambda _: None, 1e9, said.append) as heart:
+        heart.hold(lease)
+        wait_until(lambda: len(renewals) > 3, "a beat after the failed ones")
+    assert said == ["a beat failed, the next one is tried: ValueError('nobody thought of this')"]

@@ -14,6 +14,15 @@ from hpo.store import tables
 from hpo.store.clock import utc_now
 from hpo.store.leases import current_jobs
 
+#: What a lease is for, its last epoch, and the database's clock.
+_DETAILS = (
+    tables.optuna_trials.c.number,
+    tables.jobs.c.candidate,
+    tables.jobs.c.fold.label("job_fold"),
+    tables.epochs.c.record,
+    utc_now().label("now"),
+)
+
 
 def workers(connection: sa.Connection, study_id: int) -> list[WorkerRecord]:
     """Every worker that ever registered, the newest last."""
@@ -40,16 +49,6 @@ def work(connection: sa.Connection, study_id: int) -> list[WorkRecord]:
         .order_by(lease.c.lease_id)
     )
     return [_work(row) for row in connection.execute(query)]
-
-
-#: What a lease is for, its last epoch, and the database's clock.
-_DETAILS = (
-    tables.optuna_trials.c.number,
-    tables.jobs.c.candidate,
-    tables.jobs.c.fold.label("job_fold"),
-    tables.epochs.c.record,
-    utc_now().label("now"),
-)
 
 
 def _detailed(leases: sa.FromClause) -> sa.FromClause:

@@ -13,9 +13,27 @@ import pytest
 
 from hpo import leaving
 from tests.faults import signals
+from tests.faults.nursery import Forked
 from tests.faults.parts import Field, assert_whole, finished
 
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+#: The fifth batch of training, once, takes longer than anybody waits for; an epoch has two.
+SLEEP = """\
+Path(f"batch-{len(list(Path().glob('batch-*')))}").touch()
+            if Path("batch-4").exists() and not Path("slow").exists():
+                Path("slow").touch()
+                time.sleep(100)"""
+
+
+def in_a_slow_batch(field: Field) -> Forked:
+    """A worker in the third of four epochs, at a batch that does not end."""
+    field.write(trials=1, epochs=4)
+    path = field.folder / "faulty.py"
+    path.write_text(path.read_text().replace('time.sleep(params.loss["pause"])', SLEEP))
+    field.create()
+    worker = field.work()
+    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    return worker
 
 
 def test_preemption(field: Field) -> None:
@@ -51,11 +69,7 @@ def test_other_signals_do_the_same(field: Field, number: signal.Signals) -> None
 
 def test_a_batch_that_takes_long_is_not_waited_for(field: Field) -> None:
     """The epochs before it are saved, though no checkpoint was due, and the trial is anybody's at once."""
-    field.write(trials=1, epochs=4)
-    sleep_in_the_third_epoch(field)
-    field.create()
-    worker = field.work()
-    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    worker = in_a_slow_batch(field)
     signals.ask_to_end([worker])
     assert "leaves without waiting for its running batch" in finished(worker, code=None)
     assert field.leases()[0].state == "returned" and "left after epoch 2" in field.logs()
@@ -64,27 +78,9 @@ def test_a_batch_that_takes_long_is_not_waited_for(field: Field) -> None:
     assert "resumed after epoch 2" in field.logs() and field.trained() == 4
 
 
-def sleep_in_the_third_epoch(field: Field) -> None:
-    """The fifth batch of training, once, takes longer than anybody waits for; an epoch has two."""
-    path = field.folder / "faulty.py"
-    pause = 'time.sleep(params.loss["pause"])'
-    path.write_text(path.read_text().replace(pause, SLEEP))
-
-
-SLEEP = """\
-Path(f"batch-{len(list(Path().glob('batch-*')))}").touch()
-            if Path("batch-4").exists() and not Path("slow").exists():
-                Path("slow").touch()
-                time.sleep(100)"""
-
-
 @pytest.mark.parametrize("now", [False, True])
 def test_a_stop_reaches_workers_in_a_long_batch(field: Field, now: bool) -> None:
-    field.write(trials=1, epochs=4)
-    sleep_in_the_third_epoch(field)
-    field.create()
-    worker = field.work()
-    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    worker = in_a_slow_batch(field)
     assert "asked 1 worker of faults to stop" in finished(field.start("stop", "faults", *(["--now"] * now)))
     worker.wait(signals.PROMISED)  # it has said that it ended
     assert "left after epoch 2" in field.logs() and field.leases()[0].state == "returned"
@@ -92,11 +88,7 @@ def test_a_stop_reaches_workers_in_a_long_batch(field: Field, now: bool) -> None
 
 @SQLITE
 def test_a_second_signal_ends_at_once_and_loses_nothing(field: Field) -> None:
-    field.write(trials=1, epochs=4)
-    sleep_in_the_third_epoch(field)
-    field.create()
-    worker = field.work()
-    field.wait(lambda: (field.folder / "slow").exists(), "the slow batch")
+    worker = in_a_slow_batch(field)
     moment = time.monotonic()
     worker.send_signal(signal.SIGTERM)
     worker.send_signal(signal.SIGUSR1)  # the same wish, as of `timeout`
