@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,14 +13,20 @@ from hpo.leaving import Leaving
 from hpo.options import Options
 from hpo.store import Lease
 from hpo.worker import Worker
-from tests.toy import STUDY, Toy, launch
+from tests.toy import Launched, Toy, launch
+
+
+@pytest.fixture
+def launched(url: str, tmp_path: Path) -> Iterator[Launched]:
+    made = launch(url, tmp_path)
+    yield made
+    made.store.close()
 
 
 def test_a_worker_stays_while_another_one_is_inside_the_last_trial(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launched: Launched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that began it between this worker's look at what is left and its own attempt."""
-    launched = launch(url, tmp_path, STUDY)
     store, record = launched.store, launched.record
     worker = Worker(store, launched.files, record, lambda *_: Toy(), Options(threads=1, promote=False))
     begun: list[Lease] = []
@@ -46,10 +52,9 @@ def test_a_worker_stays_while_another_one_is_inside_the_last_trial(
 
 
 def test_a_heart_survives_whatever_goes_wrong_in_a_beat_and_says_it_once(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
+    launched: Launched, monkeypatch: pytest.MonkeyPatch, wait_until: Callable[..., None]
 ) -> None:
     """One that stopped would lose the trial of a worker that trains on."""
-    launched = launch(url, tmp_path, STUDY)
     lease, said = launched.trial(), list[str]()
     renewals: list[Lease] = []
 
