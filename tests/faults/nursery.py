@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+#: Variable of the environment of a worker here: seconds that its running batch may take when it is asked to end.
+BATCH = "BATCH_SECONDS"
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["torch._dynamo", "hpo.worker", "hpo.cli.worker", "tests.faults.nursery"])
 
@@ -51,8 +53,11 @@ class Forked:
 
 
 def _run(words: list[str], folder: str, environ: dict[str, str], output: str) -> None:
+    from hpo import leaving
     from hpo.cli import main
 
+    if BATCH in environ:
+        vars(leaving)["BATCH"] = float(environ[BATCH])
     os.setsid()
     os.chdir(folder)
     os.environ.update(environ)

@@ -36,7 +36,7 @@ from hpo.store import Store
 from hpo.study import Study
 from hpo.worker import Worker
 from tests.faults.faulty import Faulty
-from tests.faults.parts import STUDY
+from tests.faults.parts import study
 
 EPOCHS = 2
 #: Nobody else is alive to beat: a dead worker's lease may be taken at once.
@@ -116,9 +116,7 @@ def _make(url: str) -> None:
 
 
 def _create(url: str, files: RunFiles, name: str) -> None:
-    text = STUDY.format(
-        objective="faulty.py", trials=1, epochs=EPOCHS, pause=0.0, pruner="{name: asha, min_resource: 1}"
-    )
+    text = study(trials=1, epochs=EPOCHS, pruner="{name: asha, min_resource: 1}")
     text = text.replace("study: faults", f"study: {name}")
     spec = Study.from_text(text, "/faults.yaml", lambda _: Faulty())
     store = Store(url)
