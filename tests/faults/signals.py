@@ -115,14 +115,14 @@ def all_at_once(field: Field, number: int, *, trials: int = 2, epochs: int = 30)
     finished(launched, code=128 + number)
     assert [row.state for row in field.leases().values()] == ["returned"] * 2
     field.let_go()
-    finished(field.launch("--workers", "2"))
+    finished(field.work())
     assert_whole(field, trials, epochs)
     assert field.trained() == trials * epochs, "epochs were trained twice"
     return f"{len(processes)} processes signalled at once, no epoch trained twice"
 
 
 def without_supervisor(field: Field, *, rounds: int, workers: int, epochs: int = 40, within: float = WITHIN) -> str:
-    """Kill -9 the launcher alone: its workers give their work back and end; the next launch goes on."""
+    """Kill -9 the launcher alone: its workers give their work back and end; others go on."""
     slowest = 0.0
     for number in range(rounds):
         field.hold(trials=workers * (number + 1), epochs=epochs)
@@ -138,7 +138,7 @@ def without_supervisor(field: Field, *, rounds: int, workers: int, epochs: int =
         finished(launched, code=-signal.SIGKILL)
         assert not [row for row in field.leases().values() if row.state == "held"]
     field.let_go()
-    finished(field.launch("--workers", str(workers)))
+    finished(field.work())
     assert_whole(field, workers * rounds, epochs)
     assert max(field.trained_epochs().values()) == 1, "two writers, or an epoch trained twice"
     return f"{rounds} supervisors killed, workers gone after at most {slowest:.1f} s, no epoch trained twice"

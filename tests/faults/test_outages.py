@@ -113,7 +113,7 @@ def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field
     if epochs == 60:
         field.let_go()
     assert "was asked to end by a signal" in finished(launched, code=1)
-    finished(field.launch("--workers", "1"))
+    finished(field.work())
     assert_whole(field, trials=1, epochs=epochs)
     assert field.trained() == epochs and "resumed after epoch" in field.logs()
 
