@@ -16,7 +16,9 @@ import psutil
 
 from hpo.store import DATABASE_ERRORS, Store, Watch
 from tests.conftest import REPOSITORY
-from tests.faults.parts import PATIENCE, Field, finished
+from tests.faults.outages import worker_logs
+from tests.faults.parts import PATIENCE, Field
+from tests.faults.signals import ask_to_end
 
 #: What it holds: the study's row, under which trials begin and get their parameters; or the lease of a living worker,
 #: which can then neither renew it nor write under it.
@@ -33,11 +35,11 @@ def frozen_holders(field: Field, *, rounds: int, workers: int = 2, most: float =
     """Freeze one of each kind in every round beside workers; on SQLite it is killed once they have noticed."""
     field.lease(LEASE)
     field.write(trials=10**6, epochs=5, pause=0.05)  # more than they come to
-    launched = field.launch("--workers", str(workers))
+    field.create()
+    started = [field.work() for _ in range(workers)]
     field.wait(lambda: len(_recorded(field)) >= workers, "a trial of every worker")
     pauses = {kind: [_pause(field, kind) for _ in range(rounds)] for kind in KINDS}
-    launched.send_signal(signal.SIGINT)
-    finished(launched, code=130)
+    ask_to_end(started)
     complete = [trial for trial in field.trials() if trial.state == "COMPLETE"]
     assert {trial.attempt for trial in complete} == {1}, "the takeover was undone, and nobody else made one"
     assert "frozen" not in {trial.worker for trial in field.trials()}
@@ -94,7 +96,7 @@ def _recorded(field: Field) -> Counter[str]:
 
 def _notices(field: Field) -> int:
     """How often workers have said that the database does not answer."""
-    return sum(log.read_text().count("does not answer") for log in field.folder.glob("runs/workers/*.log"))
+    return worker_logs(field).count("does not answer")
 
 
 def main(url: str, kind: str) -> int:

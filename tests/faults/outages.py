@@ -85,14 +85,16 @@ def disturbed(field: Field, *, trials: int, seconds: float, by: Callable[[], Any
     """SQLite cannot be written while `by` (a context manager) lasts; a worker says so, and all goes on afterwards."""
     field.lease(LEASE)
     field.hold(trials=trials, epochs=EPOCHS)
-    launched = field.launch("--workers", "2")
+    field.create()
+    workers = [field.work() for _ in range(2)]
     field.wait(lambda: field.epochs() >= 6 and len(field.holders()) == 2, "epochs, and a trial of each worker")
     with by():
         if noticed:
             field.wait(lambda: noticed in worker_logs(field), f"a worker that says {noticed!r}")
         on(field, seconds)
     field.let_go()
-    finished(launched, seconds=600)
+    for worker in workers:
+        finished(worker)
     found = assert_whole(field, trials, EPOCHS)
     assert integrity(database(field)) == "ok"
     assert {trial.attempt for trial in found} == {1}, "a trial was taken over"
@@ -182,7 +184,9 @@ def locked(field: Field) -> bool:
 
 
 def worker_logs(field: Field) -> str:
-    return "\n".join(file.read_text() for file in field.folder.glob("runs/workers/*.log"))
+    """What workers have said, of a launch or lone ones."""
+    files = [*field.folder.glob("runs/workers/*.log"), *field.folder.glob("worker-*.txt")]
+    return "\n".join(file.read_text() for file in files)
 
 
 def integrity(path: Path) -> Any:

@@ -113,11 +113,12 @@ class Field:
         create_or_resume(spec, None, store, files, objective, file_hash(spec.objective), lambda _: None)
         store.close()
 
-    def work(self, *words: str, **environ: str) -> Forked:
-        """`hpo worker` of the study, which nobody supervises."""
-        command = ("worker", "faults", "--no-promote", "--device", "cpu", "--threads", "1", *words)
+    def work(self, *words: str, promote: bool = False, batch_seconds: float | None = None) -> Forked:
+        """`hpo worker` of the study, which nobody supervises; `batch_seconds`: see `Forked`."""
+        command = ("worker", "faults", "--device", "cpu", "--threads", "1", *words)
+        command = command if promote else (*command, "--no-promote")
         output = self.folder / f"worker-{len(self.processes)}.txt"
-        worker = Forked(command, self.folder, self.environ | environ, output)
+        worker = Forked(command, self.folder, self.environ, output, batch_seconds)
         self.processes.append(worker)
         return worker
 

@@ -60,10 +60,12 @@ def main(url: str, kind: str, every: str = "1", seconds: str = "0") -> int:
     return sweep(url, kind, int(every), partial(_at, float(seconds)))
 
 
-def sweep(url: str, kind: str, every: int, at: Callable[[str, RunFiles, str, int], tuple[bool, str]]) -> int:
+def sweep(
+    url: str, kind: str, every: int, at: Callable[[str, RunFiles, str, int], tuple[bool, str]], *, grace: float = GRACE
+) -> int:
     """Strike at every such point until none is reached any more; `at` is `_at`, or does the like."""
     torch.set_num_threads(1)
-    vars(hpo.worker)["grace_period"] = lambda: GRACE
+    vars(hpo.worker)["grace_period"] = lambda: grace
     wrong: dict[int, str] = {}
     points = 0
     with tempfile.TemporaryDirectory() as folder:

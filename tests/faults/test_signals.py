@@ -13,17 +13,17 @@ import pytest
 
 from hpo import leaving
 from tests.faults import signals
-from tests.faults.nursery import BATCH, Forked
+from tests.faults.nursery import Forked
 from tests.faults.parts import LEAST, Field, assert_whole, finished
 
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 
-def in_a_slow_batch(field: Field, **environ: str) -> Forked:
+def in_a_slow_batch(field: Field, batch_seconds: float | None = None) -> Forked:
     """A worker in the third of four epochs, at a batch that does not end."""
     field.hold(trials=1, epochs=4, pause=0.0, hold=2)
     field.create()
-    worker = field.work(**environ)
+    worker = field.work(batch_seconds=batch_seconds)
     field.wait(lambda: field.waits(worker.pid), "the slow batch")
     return worker
 
@@ -93,7 +93,7 @@ def test_a_stop_reaches_workers_in_a_long_batch(field: Field, now: bool) -> None
 def test_a_second_signal_ends_at_once_and_loses_nothing(field: Field) -> None:
     # It would wait for its batch for longer than the test for it.
     field.lease(LEAST)
-    worker = in_a_slow_batch(field, **{BATCH: str(10 * signals.WITHIN)})
+    worker = in_a_slow_batch(field, batch_seconds=10 * signals.WITHIN)
     # As of `timeout`, and at one moment however busy the machine: they come when it goes on.
     for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGUSR1, signal.SIGCONT):
         worker.send_signal(number)
