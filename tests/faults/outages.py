@@ -18,7 +18,7 @@ from tests.faults.parts import Field, assert_whole, finished
 #: Longer than a busy machine keeps a process from beating, as nobody may be judged dead; shorter than an outage of
 #: PostgreSQL. Workers wait for a quarter of it for SQLite's lock before they notice.
 LEASE = 10
-#: Of a trial that is held: half a minute until nothing is trained any more.
+#: Of a trial that is held: half a minute until nothing is trained any more, and twice as long for two outages.
 EPOCHS = 300
 
 
@@ -60,8 +60,9 @@ def server() -> Iterator[Server]:
 
 def stopped(field: Field, server: Server, *, trials: int, workers: int, modes: tuple[str, ...], seconds: float) -> str:
     """PostgreSQL is stopped in each of the modes, for so many seconds: nobody is judged dead, nothing is lost."""
+    epochs = 2 * EPOCHS
     field.lease(LEASE)
-    field.hold(trials=trials, epochs=EPOCHS)
+    field.hold(trials=trials, epochs=epochs)
     launched = field.launch("--workers", str(workers))
     for mode in modes:
         field.wait_for_epochs(12)
@@ -70,7 +71,7 @@ def stopped(field: Field, server: Server, *, trials: int, workers: int, modes: t
         server.start()
     field.let_go()
     finished(launched, seconds=600)
-    found = assert_whole(field, trials, EPOCHS)
+    found = assert_whole(field, trials, epochs)
     assert {trial.attempt for trial in found} == {1}, "a trial was taken over"
     return f"stopped {' and '.join(modes)} for {seconds:g} s; no trial failed or taken over, no gap, no epoch twice"
 

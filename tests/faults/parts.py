@@ -90,6 +90,7 @@ class Field:
         """A study none of whose trials ends before `let_go`, however late a test does what it does to them.
 
         Each waits in its last epoch; `pause` and `epochs` say how long a test usually meets it between two batches.
+        Epochs come on record once a second: by then all but those of the last one are.
         """
         (self.folder / HOLD).touch()
         self.write(trials=trials, epochs=epochs, pause=pause, more=more, **{"hold": epochs - 1} | facts)

@@ -58,7 +58,7 @@ def forged(field: Field, *, trials: int) -> str:
     field.hold(trials=trials, epochs=6, more="".join(lines))
     field.create()
     workers = [field.work(promote=True) for _ in range(2)]
-    field.wait(lambda: _trained(field, "running"), "an epoch of the trial that is told")
+    field.wait(lambda: len(field.holders()) == 2 and field.trained() >= 4, "workers inside the first two")
     with field.store() as store:
         theirs = optuna.load_study(study_name="faults", storage=store.database)
         theirs.tell(_number(field, "running"), FORGED)
@@ -68,10 +68,6 @@ def forged(field: Field, *, trials: int) -> str:
     for worker in workers:
         finished(worker)
     return _assert_honest(field)
-
-
-def _trained(field: Field, configuration: str) -> bool:
-    return any(trial.epochs for trial in field.trials() if trial.configuration == configuration)
 
 
 def _waiting(study: optuna.Study) -> int:

@@ -35,7 +35,7 @@ def served(tmp_path: Path, server: Server) -> Iterator[Field]:
 
 @pytest.mark.postgres
 def test_postgresql_is_away_for_longer_than_a_lease_lasts(served: Field, server: Server) -> None:
-    outages.stopped(served, server, trials=3, workers=2, modes=("fast", "immediate"), seconds=outages.LEASE + 1)
+    outages.stopped(served, server, trials=2, workers=2, modes=("fast", "immediate"), seconds=outages.LEASE + 1)
 
 
 @pytest.mark.postgres
