@@ -54,6 +54,7 @@ def shortened(study: Study) -> Study:
         study,
         quick=True,
         budget=budget,
+        validation=replace(study.validation, full_validation_every=1),
         space=MappingProxyType(space),
         fixed=MappingProxyType({**study.fixed, **values}),
         configurations=MappingProxyType(configurations),
