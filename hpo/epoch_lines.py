@@ -32,18 +32,18 @@ def epoch_lines(epoch: Epoch, of: int, weights: Mapping[str, float]) -> Iterator
             yield f"  batches loss.{term} {epoch.train[f'loss.{term}']:.4g} ({about})"
         if ratios := epoch.ratios():
             yield f"  ratios {_pairs(ratios, 3)}"
-    yield from _table(epoch.report or {})
+    yield from _table(epoch.report or {}, "" if epoch.full else "(fast)")
 
 
 def _pairs(values: Mapping[str, float], digits: int = 4) -> str:
     return " ".join(f"{name} {value:.{digits}g}" for name, value in values.items())
 
 
-def _table(report: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+def _table(report: Mapping[str, Mapping[str, float]], about: str) -> Iterator[str]:
     """A classification report, its columns aligned; what a row does not have stays empty."""
-    width = max(map(len, report), default=0)
+    width = max(map(len, (about, *report)))
     if report:
-        yield f"  {'':{width}}" + "".join(f"{column:>11}" for column in COLUMNS)
+        yield f"  {about:{width}}" + "".join(f"{column:>11}" for column in COLUMNS)
     for name, row in report.items():
         cells = ("" if column not in row else _cell(column, row[column]) for column in COLUMNS)
         yield f"  {name:{width}}{''.join(f'{cell:>11}' for cell in cells)}".rstrip()
