@@ -184,28 +184,45 @@ class FoldRun:
         self.epochs = list(state["epochs"])
 
     def _train(self, number: int) -> tuple[dict[str, float], float, float]:
+        ledger = Ledger(self.objective, self.params)
+        steps = math.ceil(len(self.fold.train) / self.params.data["batch_size"])
+        lr = 0.0
+        for step, batch in enumerate(self.training_batches(number)):
+            lr = self.schedule.lr(number - 1 + (step + 1) / steps)
+            self.step(batch, lr, ledger)
+        return ledger.close(self.arrays.info, number), lr, ledger.mean_norm
+
+    def training_batches(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch in its order, augmented; what the epoch draws is seeded when the first is asked for.
+
+        Args:
+            number: of the epoch, counted from 1.
+        """
         self.model.train()
         rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
         torch.manual_seed(self._seed(number, DROPOUT))
         generator = torch.Generator(self.device).manual_seed(self._seed(number, AUGMENT))
-        ledger = Ledger(self.objective, self.params)
-        steps = math.ceil(len(rows) / self.params.data["batch_size"])
-        lr = 0.0
-        for step, batch in enumerate(self._batches(rows, self.params.data["batch_size"])):
-            lr = self.schedule.lr(number - 1 + (step + 1) / steps)
-            self.optimizer.param_groups[0]["lr"] = lr
-            batch = self.objective.augment(batch, self.params, generator)
-            outputs = forward(self.model, batch)
-            terms = self.objective.losses(outputs, batch, self.params, self.statistics)
-            loss = ledger.total(terms)
-            self.optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()
-            norm = self._clip()
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
-            with torch.no_grad():
-                ledger.add(terms, self.objective.sums(outputs, batch), norm)
-        return ledger.close(self.arrays.info, number), lr, ledger.mean_norm
+        for batch in self._batches(rows, self.params.data["batch_size"]):
+            yield self.objective.augment(batch, self.params, generator)
+
+    def step(self, batch: Batch, lr: float, ledger: Ledger) -> Tensor:
+        """One step of the optimizer at the given rate on an augmented batch; the ledger takes what it came to.
+
+        Returns:
+            The weighted loss before the step, 0-d and detached: reading it makes a GPU wait.
+        """
+        self.optimizer.param_groups[0]["lr"] = lr
+        outputs = forward(self.model, batch)
+        terms = self.objective.losses(outputs, batch, self.params, self.statistics)
+        loss = ledger.total(terms)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        norm = self._clip()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        with torch.no_grad():
+            ledger.add(terms, self.objective.sums(outputs, batch), norm)
+        return loss.detach()
 
     def _batches(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """Batches of nearly equal size: a last batch of one row would break batch normalisation."""
