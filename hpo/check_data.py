@@ -65,7 +65,7 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
         notes=tuple(map(str, arrays.info.get("notes", ()))),
         counts=objective.counts(arrays),
         folds=folds,
-        warnings=(*_absent_classes(folds), *_smallfold_list(folds, _largest_batch(spec, params))),
+        warnings=(*_absent_classes(folds), *_smallfold_list(folds, largest_batch(spec, params))),
         problems=tuple(_overlaps(split)),
     )
 
@@ -108,7 +108,8 @@ def _smallfold_list(folds: tuple[FoldRows, ...], batch: int) -> Iterator[str]:
         yield f"{fold_list(few)}: {rows} training rows are fewer than a batch of {batch}; lower data.batch_size"
 
 
-def _largest_batch(spec: Study, params: Params) -> int:
+def largest_batch(spec: Study, params: Params) -> int:
+    """Of all trials of a study, or that of `params` where it is not searched."""
     searched = spec.space.get("data.batch_size")
     if isinstance(searched, IntDistribution):
         return searched.high

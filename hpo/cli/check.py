@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 @click.option("--fold", type=click.IntRange(0), help="Train this fold instead of two batches; default the search fold.")
 @click.option("--epochs", type=click.IntRange(1), help="Train a fold for so many epochs; default the budget's.")
 @click.option("--configuration", help="Which one to train; default the first.")
+@click.option("--lr-range", is_flag=True, help="Instead: train with a growing learning rate; which rates to search?")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Page of --lr-range; default in '.'.")
+@click.option("--batch-size", is_flag=True, help="Instead: find the largest batch that fits, and the fastest per row.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 @placed
 def check(
@@ -43,6 +46,9 @@ def check(
     fold: int | None,
     epochs: int | None,
     configuration: str | None,
+    lr_range: bool,
+    plot: Path | None,
+    batch_size: bool,
     as_json: bool,
     place: Place,
 ) -> None:
@@ -52,11 +58,18 @@ def check(
     with --fold or --epochs a whole fold instead, each epoch on a line. No database is touched. Exit code 0 means that
     all is well, 1 that training would fail (a loss is not finite, ...), 2 that file, data or options are wrong.
 
+    --lr-range trains one fold with a rate that grows from 1e-7 to 10 and says from which to which rate to search, with
+    a page NAME-lr-range.html (with --json only where --plot names one). --batch-size doubles the batch of real training
+    steps until memory or the fold's rows end. Both are for one configuration; try the others with --configuration.
+
     \b
     hpo check digits
     hpo check abr --data recordings/ --device cuda:0
     hpo check my_study.yaml --fold 1 --epochs 3 --configuration recommended
+    hpo check abr --data recordings/ --lr-range --plot rates.html
+    hpo check abr --data recordings/ --batch-size --device cuda:0
     """
+    _one_question(lr_range, batch_size, epochs, plot)
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
     from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
@@ -69,6 +82,9 @@ def check(
     chosen, number = _device(device, workers)
     view.study(spec)
     subject, findings = _prepare(spec, name, place, chosen)
+    if lr_range or batch_size:
+        page = plot if plot or as_json else Path(f"{spec.name}-lr-range.html")
+        sys.exit(_probe(subject, findings, name, fold, view, page if lr_range else None, lr_range, as_json))
     view.data(findings)
     view.device(chosen)
     if fold is None and epochs is None:
@@ -87,6 +103,17 @@ def check(
         record |= {"estimate": time and asdict(time), "warnings": warnings, "problems": problems}
         click.echo(json.dumps(record | {"ok": not problems}))
     sys.exit(1 if problems else 0)
+
+
+def _one_question(lr_range: bool, batch_size: bool, epochs: int | None, plot: Path | None) -> None:
+    """Refuse options that contradict each other."""
+    if lr_range and batch_size:
+        raise Mistake("--lr-range and --batch-size are two questions: ask one after the other")
+    if epochs is not None and (lr_range or batch_size):
+        other, what = ("--lr-range", "steps of its own") if lr_range else ("--batch-size", "single steps")
+        raise Mistake(f"--epochs {epochs}: {other} trains {what}, no epochs; leave one of the two out")
+    if plot is not None and not lr_range:
+        raise Mistake(f"--plot {plot}: only --lr-range draws; add it, or leave --plot out")
 
 
 def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Study, str]:
@@ -151,6 +178,39 @@ def _fold(subject: Subject, name: str, fold: int | None, epochs: int | None, vie
     training = train_fold(subject, number, most, lambda epoch: view.epoch(epoch, most))
     view.best(subject.spec.metric.name, training.best)
     return training
+
+
+def _probe(
+    subject: Subject,
+    findings: DataFindings,
+    name: str,
+    fold: int | None,
+    view: CheckView,
+    page: Path | None,
+    lr_range: bool,
+    as_json: bool,
+) -> int:
+    """Ask one of the two questions; the exit code."""
+    from hpo.cli.probe import try_batches, try_rates
+
+    view.source(findings)
+    view.device(subject.feed.device)
+    number = subject.spec.folds.search if fold is None else fold
+    if lr_range:
+        found, warnings, problems = try_rates(subject, name, number, findings, page, view)
+    else:
+        found, warnings, problems = try_batches(subject, name, number, view)
+    view.verdict(warnings, problems)
+    if as_json:
+        record: dict[str, Any] = {
+            "study": subject.spec.name,
+            "objective": subject.spec.objective,
+            "configuration": name,
+        }
+        record |= {"device": str(subject.feed.device), "fold": number, "synthetic": findings.synthetic}
+        verdict = {"warnings": warnings, "problems": problems, "ok": not problems}
+        click.echo(json.dumps(record | found | verdict))
+    return 1 if problems else 0
 
 
 @contextmanager
