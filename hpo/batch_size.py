@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hpo.host_memory import available, in_use, peak
-from hpo.measure import Ledger, measure
+from hpo.measure import measure
 from hpo.memory import shortage
 from hpo.objective import Batch
 from hpo.training import VALIDATION_BATCHES, FoldRun
@@ -162,13 +162,16 @@ class _Attempt:
     def _steps(self, rows: int) -> float:
         run = self._run
         generator = torch.Generator(run.device).manual_seed(run.seed)
-        ledger = Ledger(run.objective, run.params)
+        weights = {term: run.params.loss[f"{term}_weight"] for term in run.objective.terms}
         run.model.train()
         seconds: list[float] = []
         while len(seconds) < 2 or (len(seconds) <= STEPS and sum(seconds[1:]) < ENOUGH_SECONDS):
             started = time.perf_counter()
             batch = run.objective.augment(self._batch(self._train[:rows]), run.params, generator)
-            float(run.step(batch, 0.0, ledger))  # waits for the GPU
+            outputs, _, norms = run.step(batch, 0.0, weights, generator)
+            with torch.no_grad():
+                run.objective.sums(outputs, batch)
+            norms.cpu()  # waits for the GPU
             seconds.append(time.perf_counter() - started)
         if len(self._validation):
             batch = self._batch(self._validation[: VALIDATION_BATCHES * rows])

@@ -8,14 +8,15 @@ A Good Learning Rate", 2018).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
+import torch
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpo.measure import Ledger
-from hpo.objective import Batch
+from hpo.measure import weighted_means
 from hpo.training import FoldRun
 
 #: The first and the last rate, and steps for each factor of ten between them.
@@ -62,17 +63,17 @@ def rates() -> list[float]:
 def steps_of(run: FoldRun) -> Step:
     """The steps of a training at whatever rates: its batches epoch after epoch, its clipping and weight decay.
 
-    Losses count with the weights that they have once any curriculum is over.
+    Loss terms have the weights that they have once any curriculum is over.
     """
-    batches, ledger = _endless(run), Ledger(run.objective, run.params)
-    return lambda rate: float(run.step(next(batches), rate, ledger))
+    generator = torch.Generator(run.device).manual_seed(run.seed)
+    weights = {term: run.params.loss[f"{term}_weight"] for term in run.objective.terms}
+    batches = (batch for number in count(1) for batch in run.training_batches(number, generator))
 
+    def step(rate: float) -> float:
+        _, terms, _ = run.step(next(batches), rate, weights, generator)
+        return float(sum(weighted_means(terms, weights).values()))
 
-def _endless(run: FoldRun) -> Iterator[Batch]:
-    number = 1
-    while True:
-        yield from run.training_batches(number)
-        number += 1
+    return step
 
 
 def sweep(step: Step, over: Sequence[float], tell: Callable[[Point], None]) -> list[Point]:
