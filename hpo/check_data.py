@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hpo.arrays import Arrays
+from hpo.check_study import limits
 from hpo.objective import DataError, Fold, Objective, Params, Split
 from hpo.study import Study
 
@@ -109,13 +109,8 @@ def _smallfold_list(folds: tuple[FoldRows, ...], batch: int) -> Iterator[str]:
 
 
 def largest_batch(spec: Study, params: Params) -> int:
-    """Of all trials of a study, or that of `params` where it is not searched."""
-    searched = spec.space.get("data.batch_size")
-    if isinstance(searched, IntDistribution):
-        return searched.high
-    if isinstance(searched, CategoricalDistribution):
-        return max(int(choice) for choice in searched.choices if choice is not None)
-    return int(params.data["batch_size"])
+    """Of all trials of a study."""
+    return int(limits(spec.space.get("data.batch_size"), params.data["batch_size"])[1])
 
 
 def _overlaps(split: Split) -> Iterator[str]:

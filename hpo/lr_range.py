@@ -14,7 +14,6 @@ from itertools import count
 
 import numpy as np
 import torch
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpo.measure import weighted_means
 from hpo.training import FoldRun
@@ -71,7 +70,7 @@ def steps_of(run: FoldRun) -> Step:
 
     def step(rate: float) -> float:
         _, terms, _ = run.step(next(batches), rate, weights, generator)
-        return float(sum(weighted_means(terms, weights).values()))
+        return float(torch.stack(list(weighted_means(terms, weights).values())).detach().sum())
 
     return step
 
@@ -101,14 +100,14 @@ def sweep(step: Step, over: Sequence[float], tell: Callable[[Point], None]) -> l
         points.append(Point(rate=rate, loss=loss, smooth_rate=math.exp(mean_log / weight), smooth_loss=smooth))
         tell(points[-1])
         lowest = min(lowest, smooth)
-        if _is_broken(smooth, lowest):
+        if smooth > _too_high(lowest):
             break
     return points
 
 
-def _is_broken(loss: float, lowest: float) -> bool:
-    """Four times the lowest; a loss that may be negative (a likelihood) has as far to rise."""
-    return loss > lowest + (BROKEN - 1) * abs(lowest)
+def _too_high(lowest: float) -> float:
+    """Four times the lowest loss; one that may be negative (a likelihood) has as far to rise."""
+    return lowest + (BROKEN - 1) * abs(lowest)
 
 
 def read(points: Sequence[Point], over: Sequence[float]) -> Reading:
@@ -131,13 +130,26 @@ def read(points: Sequence[Point], over: Sequence[float]) -> Reading:
         nothing = {"fastest_rate": None, "lowest_rate": None, "broken_rate": None, "suggested": None}
         return Reading(start=start, lowest=lowest, **nothing)
     fastest, best = _fastest(rate[: turn + 1], loss[: turn + 1]), float(rate[turn])
-    after = [p for p in points[turn:] if p.smooth_loss > start or _is_broken(p.smooth_loss, lowest)]
-    stopped = len(points) < len(over)  # by a loss that was not finite, where no point was broken
-    broken = after[0].smooth_rate if after else over[len(points)] if stopped else None
-    suggested = (min(fastest, best / 10), best)
+    broken = _broken(points, turn, min(start, _too_high(lowest)))
+    if broken is None and len(points) < len(over):
+        broken = over[len(points)]  # its loss was not finite
     return Reading(
-        start=start, lowest=lowest, fastest_rate=fastest, lowest_rate=best, broken_rate=broken, suggested=suggested
+        start=start,
+        lowest=lowest,
+        fastest_rate=fastest,
+        lowest_rate=best,
+        broken_rate=broken,
+        suggested=(min(fastest, best / 10), best),
     )
+
+
+def _broken(points: Sequence[Point], turn: int, level: float) -> float | None:
+    """The rate of the step that began what brought the mean above a level; the mean itself takes some steps more."""
+    high = next((k for k in range(turn, len(points)) if points[k].smooth_loss > level), None)
+    if high is None:
+        return None
+    remembered = max(turn, high - round(1 / (1 - MEMORY)))
+    return next(p.rate for p in points[remembered:] if p.loss > level)
 
 
 def _fastest(rate: np.ndarray, loss: np.ndarray) -> float:
@@ -145,16 +157,6 @@ def _fastest(rate: np.ndarray, loss: np.ndarray) -> float:
     slopes = (loss[PER_DECADE:] - loss[:-PER_DECADE]) / np.log(rate[PER_DECADE:] / rate[:-PER_DECADE])
     steepest = int(slopes.argmin())
     return float(np.sqrt(rate[steepest] * rate[steepest + PER_DECADE]))
-
-
-def searched(space: BaseDistribution | None, value: float) -> tuple[float, float]:
-    """The lowest and the highest `optimizer.lr` of a study; its one value, twice, where it is not searched."""
-    if isinstance(space, (FloatDistribution, IntDistribution)):
-        return float(space.low), float(space.high)
-    if isinstance(space, CategoricalDistribution):
-        choices = [float(choice) for choice in space.choices if choice is not None]
-        return min(choices), max(choices)
-    return value, value
 
 
 def in_sentences(reading: Reading, space: tuple[float, float], rate: float) -> list[str]:
@@ -169,10 +171,7 @@ def in_sentences(reading: Reading, space: tuple[float, float], rate: float) -> l
     own = f"The configuration's optimizer.lr is {rate:g}"
     own += f", searched are {low:g} to {high:g}" if high > low else ", and it is not searched"
     if reading.fastest_rate is None or reading.lowest_rate is None or reading.suggested is None:
-        return [
-            f"The loss falls at no rate from its start at {reading.start:.4g}; nothing can be suggested.",
-            f"{own}.",
-        ]
+        return [f"The loss stays at {reading.start:.4g} or rises: no rate can be suggested.", f"{own}."]
     broken = f"breaks from {reading.broken_rate:.1g} on" if reading.broken_rate else f"breaks nowhere up to {LAST:g}"
     fall = f"The loss falls fastest near {reading.fastest_rate:.1g}, is lowest near {reading.lowest_rate:.1g}"
     least, most = (f"{rate:.1e}".replace("e-0", "e-") for rate in reading.suggested)
@@ -190,7 +189,7 @@ def _common(suggested: tuple[float, float], space: tuple[float, float]) -> float
     return max(common, 0.0) / math.log(space[1] / space[0])
 
 
-def space_warnings(reading: Reading, space: tuple[float, float]) -> list[str]:
+def rate_warnings(reading: Reading, space: tuple[float, float]) -> list[str]:
     """Rates of a study that teach nothing, and good ones that it leaves out."""
     low, high = space
     if reading.suggested is None:

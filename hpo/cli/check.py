@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hpo.cli.check_view import CheckView
     from hpo.study import Study
 
+#: What was found, for --json; warnings; problems.
+Outcome = tuple[dict[str, Any], list[str], list[str]]
+
 
 @click.command()
 @click.argument("study")
@@ -71,7 +74,6 @@ def check(
     """
     _one_question(lr_range, batch_size, epochs, plot)
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
-    from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
     from hpo.cli.terminal import Terminal
 
@@ -79,29 +81,19 @@ def check(
     spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
-    chosen, number = _device(device, workers)
+    chosen, workers = _device(device, workers)
     view.study(spec)
     subject, findings = _prepare(spec, name, place, chosen)
     if lr_range or batch_size:
         page = plot if plot or as_json else Path(f"{spec.name}-lr-range.html")
-        sys.exit(_probe(subject, findings, name, fold, view, page if lr_range else None, lr_range, as_json))
-    view.data(findings)
-    view.device(chosen)
-    if fold is None and epochs is None:
-        training = _two_batches(subject)
-        view.batches(subject, name, training)
+        record, warnings, problems = _probe(subject, findings, name, fold, page if lr_range else None, lr_range, view)
     else:
-        training = _fold(subject, name, fold, epochs, view)
-    seconds = training.seconds_per_epoch
-    time = estimate(spec, seconds, number) if seconds is not None else None
-    view.time(spec, training, time)
-    problems = [*findings.problems, *training.problems]
-    warnings = [*space_warnings(spec), *findings.warnings, *training.warnings]
+        record, warnings, problems = _train(subject, findings, name, fold, epochs, workers, view)
     view.verdict(warnings, problems)
     if as_json:
-        record = _record(spec, name, chosen, findings, training)
-        record |= {"estimate": time and asdict(time), "warnings": warnings, "problems": problems}
-        click.echo(json.dumps(record | {"ok": not problems}))
+        head = {"study": spec.name, "objective": spec.objective, "configuration": name, "device": str(chosen)}
+        verdict = {"warnings": warnings, "problems": problems, "ok": not problems}
+        click.echo(json.dumps(head | record | verdict))
     sys.exit(1 if problems else 0)
 
 
@@ -148,8 +140,9 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
     from hpo.arrays import Feed, open_arrays
-    from hpo.check import Subject, first_params
+    from hpo.check import Subject
     from hpo.check_data import look_at_data, split_of
+    from hpo.check_study import first_params
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
@@ -160,6 +153,36 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
         findings = look_at_data(spec, objective, arrays, split, params)
     feed = Feed(arrays, device)
     return Subject(spec=spec, objective=objective, arrays=arrays, split=split, feed=feed, params=params), findings
+
+
+def _train(
+    subject: Subject,
+    findings: DataFindings,
+    name: str,
+    fold: int | None,
+    epochs: int | None,
+    workers: int,
+    view: CheckView,
+) -> Outcome:
+    """Data, two batches or a whole fold, and the time that the study would take."""
+    from hpo.check import estimate
+    from hpo.check_study import curriculum_warnings, space_warnings
+
+    spec = subject.spec
+    view.data(findings)
+    view.device(subject.feed.device)
+    if fold is None and epochs is None:
+        training = _two_batches(subject)
+        view.batches(subject, name, training)
+    else:
+        training = _fold(subject, name, fold, epochs, view)
+    seconds = training.seconds_per_epoch
+    time = estimate(spec, seconds, workers) if seconds is not None else None
+    view.time(spec, training, time)
+    odd = [*space_warnings(spec), *curriculum_warnings(spec, subject.objective.terms)]
+    record = _record(spec, findings, training) | {"estimate": time and asdict(time)}
+    warnings = [*odd, *findings.warnings, *training.warnings]
+    return record, warnings, [*findings.problems, *training.problems]
 
 
 def _two_batches(subject: Subject) -> Training:
@@ -185,12 +208,11 @@ def _probe(
     findings: DataFindings,
     name: str,
     fold: int | None,
-    view: CheckView,
     page: Path | None,
     lr_range: bool,
-    as_json: bool,
-) -> int:
-    """Ask one of the two questions; the exit code."""
+    view: CheckView,
+) -> Outcome:
+    """One of the two questions that steps without epochs answer."""
     from hpo.cli.probe import try_batches, try_rates
 
     view.source(findings)
@@ -200,17 +222,7 @@ def _probe(
         found, warnings, problems = try_rates(subject, name, number, findings, page, view)
     else:
         found, warnings, problems = try_batches(subject, name, number, view)
-    view.verdict(warnings, problems)
-    if as_json:
-        record: dict[str, Any] = {
-            "study": subject.spec.name,
-            "objective": subject.spec.objective,
-            "configuration": name,
-        }
-        record |= {"device": str(subject.feed.device), "fold": number, "synthetic": findings.synthetic}
-        verdict = {"warnings": warnings, "problems": problems, "ok": not problems}
-        click.echo(json.dumps(record | found | verdict))
-    return 1 if problems else 0
+    return found | {"fold": number, "synthetic": findings.synthetic}, warnings, problems
 
 
 @contextmanager
@@ -227,12 +239,11 @@ def _working(what: str) -> Iterator[None]:
         yield
 
 
-def _record(spec: Study, name: str, device: torch.device, findings: DataFindings, training: Training) -> dict[str, Any]:
+def _record(spec: Study, findings: DataFindings, training: Training) -> dict[str, Any]:
     """What was found as plain values, for scripts."""
-    record: dict[str, Any] = {"study": spec.name, "objective": spec.objective, "configuration": name}
-    record |= {"device": str(device), "searched": len(spec.space), "points": spec.points()}
     data = {key: value for key, value in asdict(findings).items() if key not in ("warnings", "problems")}
     trained: dict[str, Any] = {"epochs": [epoch.to_json() for epoch in training.epochs]}
     trained |= {"best_epoch": training.best and training.best.number, "labelled": training.labelled}
     trained |= {"unreached": training.unreached, "seconds_per_epoch": training.seconds_per_epoch}
-    return record | {"budget": asdict(spec.budget), "data": data, "training": trained}
+    record = {"searched": len(spec.space), "points": spec.points(), "budget": asdict(spec.budget)}
+    return record | {"data": data, "training": trained}

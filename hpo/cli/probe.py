@@ -14,14 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hpo.batch_size import Found, probe
 from hpo.check import Subject, Training
 from hpo.check_data import DataFindings, largest_batch
+from hpo.check_study import limits
+from hpo.cli.check import Outcome
 from hpo.cli.check_view import CheckView
 from hpo.cli.probe_view import show_batches, show_rates
 from hpo.cli.terminal import Terminal
-from hpo.lr_range import Point, in_sentences, rates, read, searched, space_warnings, steps_of, sweep
+from hpo.lr_range import Point, in_sentences, rate_warnings, rates, read, steps_of, sweep
 from hpo.lr_range_page import write_page
-
-#: What a probe found, for --json; warnings; problems.
-Outcome = tuple[dict[str, Any], list[str], list[str]]
 
 
 def try_rates(
@@ -38,14 +37,13 @@ def try_rates(
 
         sweep(steps_of(run), over, heard)
     if not points and not result.problems:
-        result.problems.append(
-            "the loss is not finite at the first step; `hpo check` without --lr-range names its term"
-        )
+        first = "the loss is not finite at the first step"
+        result.problems.append(f"{first}: `hpo check` without --lr-range names its term")
     if result.problems:
         return {"lr_range": None}, [], result.problems
     reading = read(points, over)
     own, size = subject.params.optimizer["lr"], subject.params.data["batch_size"]
-    space = searched(subject.spec.space.get("optimizer.lr"), own)
+    space = limits(subject.spec.space.get("optimizer.lr"), own)
     sentences = in_sentences(reading, space, own)
     view.say("lr range", f"fold {fold}, configuration '{name}', batches of {size} rows")
     show_rates(view, points, reading, sentences)
@@ -56,7 +54,7 @@ def try_rates(
         write_page(plot, points, reading, space, head | {"facts": facts})
         view.say("plot", str(plot))
     record = asdict(reading) | {"space": space, "curve": [asdict(point) for point in points]}
-    return {"lr_range": record, "plot": plot and str(plot)}, space_warnings(reading, space), []
+    return {"lr_range": record, "plot": plot and str(plot)}, rate_warnings(reading, space), []
 
 
 def _facts(subject: Subject, name: str, fold: int, findings: DataFindings, steps: int) -> list[tuple[str, str]]:

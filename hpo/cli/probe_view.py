@@ -57,7 +57,7 @@ def show_batches(view: CheckView, found: Found, own: int, rows: int) -> None:
         return
     view.say("largest", f"{largest.rows} rows")
     mine = found.of(own)
-    times = f", {fastest.rows_per_second / mine.rows_per_second:.1f} times those of {own}" if mine else ""
+    times = f", {fastest.rows_per_second / mine.rows_per_second:.1f} times those of {own}" if mine and mine.fits else ""
     view.say("fastest", f"{fastest.rows} rows: {fastest.rows_per_second:.0f} rows/s" + times * (fastest.rows != own))
     if own > rows:
         view.say("study", f"data.batch_size is {own}, more than the fold has training rows: each epoch is one step")
@@ -80,7 +80,8 @@ def _limit(found: Found, rows: int) -> str:
         return f"the fold's {rows} training rows: no batch can be larger; memory was not the limit"
     if found.limit == "time":
         return f"time: the next size would take more than {duration(STEP_SECONDS)} per step"
-    if found.most is None:
-        return "memory of the device, filled until it refused; sizes in between are multiples of 8"
+    if refused := [trial.rows for trial in found.tried if not trial.fits]:
+        return f"memory: the device refused {min(refused)} rows; sizes in between were tried in steps of 8"
+    assert found.most is not None  # a device without such a bound ends by refusing
     share = f"{HOST_SHARE:.0%} of what was available"
     return f"memory: {found.most / GB:.1f} GB, {share}, as far as the growth so far tells; nothing was filled up"
