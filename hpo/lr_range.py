@@ -144,7 +144,7 @@ def read(points: Sequence[Point], over: Sequence[float]) -> Reading:
 
 
 def _broken(points: Sequence[Point], turn: int, level: float) -> float | None:
-    """The rate of the step that began what brought the mean above a level; the mean itself takes some steps more."""
+    """The rate of the first loss above a level among those that brought the mean above it, which takes some steps."""
     high = next((k for k in range(turn, len(points)) if points[k].smooth_loss > level), None)
     if high is None:
         return None

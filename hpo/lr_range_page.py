@@ -35,7 +35,8 @@ def write_page(
         key="curve",
         title="Loss over the learning rate",
         caption="One dot per step of the optimizer, the rate growing from step to step. The line is an exponential "
-        "mean of losses and of rates alike. Shaded: the rates to search.",
+        "mean of losses and of rates alike. Breaks: the first of the losses that brought the mean above its start, or "
+        "above four times its lowest. Shaded: the rates to search.",
         figure=curve(points, reading, space),
     )
     write_whole(path.absolute(), render(head | {"rows": rows}, [plot], TEMPLATE).encode())

@@ -121,7 +121,7 @@ def test_the_steps_are_those_of_an_epoch(tmp_path: Path) -> None:
 def test_it_breaks_at_the_step_that_the_mean_follows() -> None:
     """The mean of the losses passes their start some steps after the losses do."""
     over = rates()
-    found = read(heard(along(lambda x: 3 - 2 / (1 + math.exp(-4 * (x + 3.5))) if x < -1 else 3.5), over), over)
+    found = read(heard(along(lambda x: 3 - 2 / (1 + math.exp(-4 * (x + 3.5))) if x < -1.01 else 6.0), over), over)
     assert found.broken_rate == pytest.approx(0.1)
 
 

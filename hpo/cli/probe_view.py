@@ -20,7 +20,7 @@ def show_rates(view: CheckView, points: Sequence[Point], reading: Reading, sente
     view.line(f"\n{'rate':>9} {'loss':>10}")
     shown = points[PER_DECADE // 4 :: PER_DECADE // 2]
     marks = _marks(shown, reading)
-    top = max(reading.start, max(p.smooth_loss for p in shown if p.smooth_rate <= (reading.broken_rate or math.inf)))
+    top = max(p.smooth_loss for p in points if p.smooth_rate <= (reading.lowest_rate or math.inf))
     low = reading.lowest - 0.1 * (top - reading.lowest)
     for row, point in enumerate(shown):
         share = (point.smooth_loss - low) / (top - low) if top > low else 1.0
