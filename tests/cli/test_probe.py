@@ -46,7 +46,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Invoke]:
 
 
 def test_rates_of_digits_with_their_page(hpo: Hpo, tmp_path: Path) -> None:
-    done = hpo("check", "digits", "--lr-range", OMP_NUM_THREADS="1")
+    done = hpo("check", "digits", "--lr-range", "--device", "cpu", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     for text in (
         "lr range   fold 0, configuration 'before', batches of 64 rows",
@@ -70,11 +70,11 @@ def test_rates_of_digits_with_their_page(hpo: Hpo, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["cache"]
 
 
-def test_rates_of_digits_for_scripts(hpo: Hpo, tmp_path: Path) -> None:
-    done = hpo("check", "digits", "--lr-range", "--json", "--fold", "2", OMP_NUM_THREADS="1")
+def test_rates_of_digits_for_scripts(invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("check", "digits", "--lr-range", "--json", "--fold", "2", "--device", "cpu")
     record = json.loads(done.stdout)
     found = record["lr_range"]
-    assert (done.returncode, record["ok"], record["fold"], record["plot"]) == (0, True, 2, None)
+    assert (done.exit_code, record["ok"], record["fold"], record["plot"]) == (0, True, 2, None)
     assert found["space"] == [1e-4, 3e-2] and found["suggested"][0] < found["suggested"][1] < found["broken_rate"]
     assert set(found["curve"][0]) == {"rate", "loss", "smooth_rate", "smooth_loss"}
     assert min(point["smooth_loss"] for point in found["curve"]) == found["lowest"] < found["start"]
@@ -82,7 +82,7 @@ def test_rates_of_digits_for_scripts(hpo: Hpo, tmp_path: Path) -> None:
 
 
 def test_batches_of_digits(hpo: Hpo) -> None:
-    done = hpo("check", "digits", "--batch-size", OMP_NUM_THREADS="1")
+    done = hpo("check", "digits", "--batch-size", "--device", "cpu", OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stderr
     for text in (
         "    rows     memory    ms/step     rows/s",
@@ -97,8 +97,8 @@ def test_batches_of_digits(hpo: Hpo) -> None:
     assert "trying a batch of 512 rows ..." in done.stderr
 
 
-def test_batches_of_digits_for_scripts(hpo: Hpo) -> None:
-    record = json.loads(hpo("check", "digits", "--batch-size", "--json", OMP_NUM_THREADS="1").stdout)
+def test_batches_of_digits_for_scripts(invoke: Invoke) -> None:
+    record = json.loads(invoke("check", "digits", "--batch-size", "--json", "--device", "cpu").stdout)
     found = record["batch_size"]
     assert (record["ok"], found["largest"], found["limit"], found["study"]) == (True, 620, "rows", 64)
     assert [trial["rows"] for trial in found["tried"]] == [8, 16, 32, 64, 128, 256, 512, 620]
