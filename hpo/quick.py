@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from hpo.objective import Fold, Split, Value
+from hpo.strict_yaml import Mistakes, StudyError, parse
 from hpo.study import Spec, Study
 
 EPOCHS, TRIALS, ROWS = 2, 4, 256
@@ -23,11 +24,22 @@ WARNING = f"QUICK: {EPOCHS} epochs on a few hundred rows; the numbers mean nothi
 LINE = "quick: true  # added by hpo launch --quick\n"
 
 
-def quickened(text: str) -> str:
-    """The text of a study file with the line that makes its study quick; lines before it keep their numbers."""
-    if re.search(r"^quick\s*:\s*true\b", text, re.MULTILINE):
+def quickened(text: str, source: str) -> str:
+    """The text of a study file with the line that makes its study quick; lines before it keep their numbers.
+
+    Raises:
+        StudyError: when the file is not YAML, or ends in a way that allows no further line.
+    """
+    root = parse(text, source, Mistakes(source)).value
+    if isinstance(root, dict) and "quick" in root and root["quick"].value is True:
         return text
-    return f"{text.rstrip()}\n{LINE}"
+    longer = f"{text.rstrip()}\n{LINE}"
+    try:
+        parse(longer, source, Mistakes(source))
+    except StudyError:
+        way = "does not fit below this file, which may be in {braces} or end in '...': write quick: true into it"
+        raise StudyError(source, [f"the line of --quick {way}"]) from None
+    return longer
 
 
 def quick_name(name: str) -> str:

@@ -158,7 +158,7 @@ class Study:
         from hpo.quick import quickened
         from hpo.study_file import Reader, text_of  # which imports this module
 
-        text = quickened(text_of(path)) if quick else text_of(path)
+        text = quickened(text_of(path), str(path)) if quick else text_of(path)
         return Reader(text, str(path.absolute()), str(path), resolve).study()
 
     @classmethod

@@ -39,7 +39,7 @@ def read(text: str) -> Study:
 
 
 def test_what_would_stop_a_training_early_is_fixed_instead_of_searched() -> None:
-    study = read(quickened(SEARCHED))
+    study = read(quickened(SEARCHED, "toy.yaml"))
     assert study.quick and (study.budget.epochs, study.budget.trials, study.budget.hours) == (2, 4, 3)
     assert study.pruner_spec.name == "none" and list(study.space) == ["optimizer.lr"]
     assert study.configurations == {"before": {"optimizer.lr": 3e-2}, "slow": {"optimizer.lr": 3e-3}}
@@ -61,12 +61,16 @@ def test_every_study_that_ships_can_be_tried_quickly(path: Path) -> None:
 
 
 def test_the_line_leaves_the_others_where_they_are() -> None:
-    assert quickened("study: x").splitlines()[0] == "study: x" and read(quickened(STUDY)).quick
-    assert quickened(STUDY + "quick: true\n") == STUDY + "quick: true\n"
+    assert quickened("study: x", "toy.yaml").splitlines()[0] == "study: x" and read(quickened(STUDY, "toy.yaml")).quick
+    assert quickened(STUDY + "quick: true\n", "toy.yaml") == STUDY + "quick: true\n"
     with pytest.raises(StudyError, match=r"line 1\d: unknown key 'wrong'"):
-        read(quickened(STUDY + "wrong: 1\n"))
+        read(quickened(STUDY + "wrong: 1\n", "toy.yaml"))
     with pytest.raises(StudyError, match=r"line 16: duplicate key 'quick', first on line 15: keep one of them"):
-        read(quickened(STUDY + "quick: false\n"))
+        read(quickened(STUDY + "quick: false\n", "toy.yaml"))
+    for text in ("{study: toy, quick: false}\n", STUDY + "...\n"):
+        with pytest.raises(StudyError, match=r"toy.yaml: 1 mistake\n  the line of --quick does not fit .* into it$"):
+            quickened(text, "toy.yaml")
+    assert quickened("{study: toy, quick: true}", "toy.yaml") == "{study: toy, quick: true}"
     with pytest.raises(StudyError, match="line 15: quick is 2: true or false is needed"):
         read(STUDY + "quick: 2\n")
     assert not read(STUDY).quick and not read(STUDY + "quick: false\n").quick
@@ -101,7 +105,7 @@ def test_more_classes_than_rows_get_one_row_each() -> None:
 def test_the_split_on_record_is_that_of_the_few_rows(tmp_path: Path) -> None:
     """What is on record is what every worker trains on; no other place knows of it."""
     text = STUDY.replace("fixed:\n", "fixed:\n  data: {rows: 2000}\n").replace("epochs: 3", "epochs: 30")
-    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, quickened(text))
+    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, quickened(text, "toy.yaml"))
     split, whole = launched.around.split, Toy().split(launched.around.arrays, 3, 0)
     assert launched.record.quick and launched.record.info["rows"] == 2000
     for fold, real in zip(split.folds, whole.folds, strict=True):
