@@ -138,7 +138,9 @@ def _matrix(path: Path, lines: Sequence[str], start: int, columns: int, problems
     if uneven:
         number, length = uneven[0]
         also = f", and so do {len(uneven) - 1} more lines" if len(uneven) > 1 else ""
-        text = f"has {length} values, LEVELS names {columns} levels{also}; each level has a value in every line"
+        text = (
+            f"has {length} values, LEVELS names {columns} levels{also}; every line has them all, is the export cut off?"
+        )
         problems.append(f"{path.name}, line {number}: {text}")
         return None
     try:

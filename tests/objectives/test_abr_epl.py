@@ -172,11 +172,11 @@ def edited(old: bytes, new: bytes) -> Callable[[Path], object]:
         ),
         (
             edited(b"52;80;", b"52;80;90;"),
-            r"ABR-7-1, line 7: has 5 values, LEVELS names 6 levels, and so do 1199 more lines; each level has a value",
+            r"ABR-7-1, line 7: has 5 values, LEVELS names 6 levels, and so do 1199 more lines; every line has them all",
         ),
         (
             lambda path: path.write_bytes(path.read_bytes().rstrip()[:-20]),
-            r"ABR-7-1, line 1206: has [34] values, LEVELS names 5 levels; each level has a value in every line",
+            r"ABR-7-1, line 1206: has [34] values, LEVELS names 5 levels; every line has them all, is the export cut off\\?",
         ),
         (edited(b"-0.", b"-0,"), r"ABR-7-1, line \d+, column \d: '-0,\d+' is not a number, or too large; it is in uV"),
         (
