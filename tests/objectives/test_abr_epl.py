@@ -176,7 +176,7 @@ def edited(old: bytes, new: bytes) -> Callable[[Path], object]:
         ),
         (
             lambda path: path.write_bytes(path.read_bytes().rstrip()[:-20]),
-            r"ABR-7-1, line 1206: has [34] values, LEVELS names 5 levels; every line has them all, is the export cut off\\?",
+            r"ABR-7-1, line 1206: has [34] values, LEVELS names 5 levels; every line has them all, is the export",
         ),
         (edited(b"-0.", b"-0,"), r"ABR-7-1, line \d+, column \d: '-0,\d+' is not a number, or too large; it is in uV"),
         (
