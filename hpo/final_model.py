@@ -27,6 +27,7 @@ from hpo.files import make_folder, sync_folder
 from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
+from hpo.quick import WARNING
 from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
 from hpo.training import FoldRun
@@ -81,7 +82,7 @@ class FinalModel(torch.nn.Module):
         device = next(self.network.parameters()).device
         statistics = {name: value.to(device) for name, value in self.statistics.items()}
         batches = self._batches(arrays, device)
-        return measure(self.network, batches, self.objective, self.params, statistics, self.info)
+        return measure(self.network, batches, self.objective, self.params, statistics, self.info).values
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Columns that identify the rows, then those of the objective's predictions; one entry per row."""
@@ -284,6 +285,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         [
             f"# {config['study']}: trial {config['trial']}",
             "",
+            *([f"**{WARNING}.**", ""] if config["info"].get("quick") else []),
             f"Objective `{config['objective']}`, chosen by {config['metric']['name']} "
             f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for "
             f"{config['epochs']} epochs.",

@@ -13,9 +13,11 @@ import yaml
 from safetensors.torch import save_file
 
 from hpo.arrays import open_arrays
-from hpo.objective import LOOP_DEFAULTS, Params
+from hpo.objective import Params
 from objectives.abr import Abr
-from objectives.abr_data import LABELS, SAMPLE_COLUMNS, STATICS
+from objectives.abr_data import LABELS, SAMPLES, STATICS
+from tests.objectives.test_abr_epl import LEVELS
+from tests.objectives.test_abr_epl import write as write_epl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ROWS = [["B7", "60.5", "0", "512"], ["A1", "90", "8", "1024"], ["A1", "95", "8", "1024"]]
@@ -26,7 +28,7 @@ def model(tmp_path: Path) -> Path:
     """The folder of an untrained model, in the form of a final one; its subjects are S1, S2, ..."""
     abr, folder = Abr(), tmp_path / "model"
     arrays = open_arrays(abr, None, {}, tmp_path / "cache")
-    params = Params.from_flat({**LOOP_DEFAULTS, **abr.defaults})
+    params = Params.from_flat(abr.parameters())
     statistics = abr.statistics(arrays, np.arange(len(arrays)))
     folder.mkdir()
     save_file(abr.model(params, statistics).state_dict(), folder / "weights.safetensors")
@@ -38,11 +40,11 @@ def model(tmp_path: Path) -> Path:
 
 
 def write(path: Path, labels: tuple[str, ...]) -> None:
-    wave = [str(0.01 * k) for k in range(len(SAMPLE_COLUMNS))]
+    waves = [[str(0.01 * (k + row)) for k in range(SAMPLES)] for row in range(len(ROWS))]
     with path.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["subject", *STATICS, *labels, *SAMPLE_COLUMNS])
-        table.writerows([*row, *[""] * len(labels), *wave] for row in ROWS)
+        table.writerow(["subject", *STATICS, *labels, *(f"s{k}" for k in range(SAMPLES))])
+        table.writerows([*row, *[""] * len(labels), *wave] for row, wave in zip(ROWS, waves, strict=True))
 
 
 @pytest.mark.parametrize("labels", [(), LABELS[1:], LABELS], ids=["none", "some", "empty"])
@@ -62,6 +64,23 @@ def test_unlabelled_recordings_are_predicted_row_by_row(
         truth = ("truth", "wave_v_present", "wave_v_latency_ms", "wave_v_amplitude_uv")
         assert {name for name, cell in row.items() if cell == ""} == set(truth)
         assert 0 < float(row["p.wave_v"]) < 1 and row["prediction"]
+
+
+def test_recordings_of_an_instrument_are_predicted_as_it_wrote_them(hpo: Run, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "epl"
+    source.mkdir()
+    write_epl(source, "ABR-7-1")
+    write_epl(source, "ABR-7-2")
+    done = hpo("predict", "model", "epl", "-o", "predicted.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "predicted.csv").read_text().splitlines()))
+    assert [(row["file"], row["subject"], row["level_db"]) for row in rows] == [
+        (name, "7", str(level)) for name in ("ABR-7-1", "ABR-7-2") for level in LEVELS
+    ]
+    (source / "ABR-7-2").write_bytes((source / "ABR-7-1").read_bytes()[:5000])
+    refused = hpo("predict", "model", "epl", "-o", "predicted.csv")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "ABR-7-2, line 92: has 4 values, LEVELS names 5 levels" in refused.stderr
 
 
 def test_scores_need_labels(hpo: Run, model: Path, tmp_path: Path) -> None:
