@@ -231,6 +231,10 @@ class Field:
         """Epochs that were trained, as the logs have it: also those that are not on record."""
         return sum(self.trained_epochs().values())
 
+    def training(self) -> int:
+        """Trials that have been trained for an epoch: none of them begins anew when somebody else goes on."""
+        return len({trial for trial, _ in self.trained_epochs()})
+
     def trained_epochs(self) -> Counter[tuple[str, int]]:
         """How often each epoch of each trial was trained."""
         found: Counter[tuple[str, int]] = Counter()
