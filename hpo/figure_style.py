@@ -23,6 +23,7 @@ BEST, BASELINE = "#D55E00", "#0072B2"  # vermilion, blue
 OTHER, PRUNED, FAILED = "rgba(128,128,128,0.75)", "#CC9A00", "#CC79A7"
 FAINT, FAINTER, GRID = "rgba(128,128,128,0.45)", "rgba(128,128,128,0.25)", "rgba(128,128,128,0.22)"
 TERMS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#CDBB1F")
+DASHES = ("solid", "dash", "dot", "dashdot")
 
 #: Values that span this factor or more are drawn on a logarithmic axis.
 LOG_SPAN = 100.0
@@ -35,16 +36,16 @@ def label(text: object, longest: int = 60) -> str:
     return escape(plain).replace("{", "&#123;")
 
 
-def wants_log(values: Iterable[object]) -> bool:
-    """Whether values are positive throughout and span at least two decades."""
+def wants_log(values: Iterable[object], span: float = LOG_SPAN) -> bool:
+    """Whether values are positive throughout and span at least two decades, or another factor."""
     numbers = [n for v in values if (n := finite(v)) is not None]
-    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= LOG_SPAN
+    return bool(numbers) and min(numbers) > 0 and max(numbers) / min(numbers) >= span
 
 
-def value_axis(values: Iterable[object]) -> dict[str, Any]:
+def value_axis(values: Iterable[object], span: float = LOG_SPAN) -> dict[str, Any]:
     """A linear axis, or a logarithmic one with as many labels as its decades leave room for."""
     numbers = [n for v in values if (n := finite(v)) is not None]
-    if not wants_log(numbers):
+    if not wants_log(numbers, span):
         return {"type": "linear"}
     decades = math.log10(max(numbers) / min(numbers))
     return {"type": "log", "dtick": "D2" if decades < 3 else math.ceil(decades / 8)}
@@ -63,6 +64,22 @@ def trial_name(trial: TrialRecord) -> str:
 
 def axis_title(metric: Metric) -> str:
     return f"{label(metric.name, 40)} ({'higher' if metric.direction == 'maximize' else 'lower'} is better)"
+
+
+def term_colour(index: int) -> str:
+    """Colour of the n-th term, pair or class; after the last one it starts again, with another dash."""
+    return TERMS[index % len(TERMS)]
+
+
+def dash_of(index: int) -> str:
+    """What tells lines of one colour apart."""
+    return DASHES[index // len(TERMS) % len(DASHES)]
+
+
+def faded(colour: str) -> str:
+    """A colour of `TERMS` as the fill of a band."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.16)"
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hpo.evidence import FoldPair, baseline_trial, best_epoch, best_trial, finite, ordered_names, value_of
+from hpo.evidence import FoldPair, baseline_trial, best_epoch, best_trial, finite, value_of
 from hpo.figure_style import (
     BASELINE,
     BEST,
@@ -16,7 +16,6 @@ from hpo.figure_style import (
     FAINT,
     OTHER,
     PRUNED,
-    TERMS,
     axis_title,
     count_axis,
     label,
@@ -24,7 +23,7 @@ from hpo.figure_style import (
     trial_name,
     value_axis,
 )
-from hpo.objective import Epoch, Metric
+from hpo.objective import Metric
 from hpo.records import TrialRecord
 
 #: Above this many trials the curves show the best `CURVES_SHOWN` and the configurations only.
@@ -99,8 +98,9 @@ def _running_best(trials: Sequence[TrialRecord], metric: Metric) -> go.Scatter:
 
 def _without_value(trials: Sequence[TrialRecord]) -> go.Scatter:
     return go.Scatter(
-        x=[t.number for t in trials],
-        y=[0] * len(trials),
+        # A trace without any point has no place for plotly's crisp lines on a narrow page, which its console tells.
+        x=[t.number for t in trials] if trials else [None],
+        y=[0] * len(trials) if trials else [None],
         mode="markers",
         name="ended without a value",
         showlegend=bool(trials),
@@ -144,24 +144,26 @@ def curves(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
 
 
 def _curve(trial: TrialRecord, metric: Metric, colour: str, width: float, name: str, *, showlegend: bool) -> go.Scatter:
-    """One line; that of a pruned trial is dotted and ends in a cross."""
+    """One line through the epochs validated on all rows; that of a pruned trial is dotted and ends in a cross."""
     pruned = trial.state == "PRUNED"
-    last = len(trial.epochs) - 1
+    epochs = [e for e in trial.epochs if e.full]
+    last = len(epochs) - 1
+    point = 0 if len(epochs) == len(trial.epochs) > 1 else 5  # where there are gaps, or a line of one point
     return go.Scatter(
-        x=[e.number for e in trial.epochs],
-        y=[finite(e.get(metric.name)) for e in trial.epochs],
+        x=[e.number for e in epochs],
+        y=[finite(e.get(metric.name)) for e in epochs],
         mode="lines+markers",
         line={"color": colour, "width": width, "dash": "dot" if pruned else "solid"},
         marker={
             "color": colour,
-            "symbol": "x",
-            "size": [6 if pruned and i == last else 0 for i in range(last + 1)],
+            "symbol": ["x" if pruned and i == last else "circle" for i in range(last + 1)],
+            "size": [6 if pruned and i == last else point for i in range(last + 1)],
             "line": {"width": 0},
         },
         name=name,
         legendgroup=name,
         showlegend=showlegend,
-        text=[trial_name(trial)] * len(trial.epochs),
+        text=[trial_name(trial)] * len(epochs),
         hovertemplate="%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
     )
 
@@ -171,58 +173,6 @@ def _best_mark(trial: TrialRecord, metric: Metric, colour: str) -> go.Scatter:
     x, y = ([epoch.number], [epoch.get(metric.name)]) if epoch else ([], [])
     marker = {"symbol": "star", "size": 13, "color": colour}
     return go.Scatter(x=x, y=y, mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
-
-
-def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
-    """Loss terms of baseline and best per epoch: training dashed, validation solid, one colour per term."""
-    best, baseline = best_trial(trials, metric), baseline_trial(trials)
-    panels = [(role, t) for role, t in (("baseline", baseline), ("best", best)) if t is not None and t.epochs]
-    if best is baseline:
-        panels = panels[-1:]
-    titles = [f"{role}: {trial_name(trial)}" for role, trial in panels] or [" "]
-    figure = make_subplots(rows=1, cols=len(titles), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.04)
-    every = {n for _, t in panels for e in t.epochs for n in (*e.train, *e.validation) if _is_loss(n)}
-    names = ordered_names(every, "loss")
-    for column, (_, trial) in enumerate(panels, start=1):
-        for index, name in enumerate(names):
-            colour = OTHER if name == "loss" else TERMS[(index - 1) % len(TERMS)]
-            for trace in _loss_lines(trial.epochs, name, colour, legend=column == 1):
-                figure.add_trace(trace, row=1, col=column)
-    for part, dash in (("training", "dash"), ("validation", "solid")):
-        key = go.Scatter(
-            x=[None], y=[None], mode="lines", line={"color": OTHER, "dash": dash}, name=f"{part} (any colour)"
-        )
-        figure.add_trace(key, row=1, col=1)
-    values = [
-        v for _, t in panels for e in t.epochs for s in (e.train, e.validation) for n, v in s.items() if n in every
-    ]
-    figure.update_yaxes(**value_axis(values))
-    figure.update_yaxes(title_text="loss (mean)", row=1, col=1)
-    figure.update_xaxes(**count_axis("epoch", [len(t.epochs) for _, t in panels]))
-    styled(figure, 460)
-    return figure.update_layout(legend={"y": 1.1}, margin={"t": 90})
-
-
-def _is_loss(name: str) -> bool:
-    return name == "loss" or name.startswith("loss.")
-
-
-def _loss_lines(epochs: Sequence[Epoch], name: str, colour: str, *, legend: bool) -> list[go.Scatter]:
-    shown = "weighted sum" if name == "loss" else label(name.removeprefix("loss."), 30)
-    parts = (("training", "dash", [e.train for e in epochs]), ("validation", "solid", [e.validation for e in epochs]))
-    return [
-        go.Scatter(
-            x=[e.number for e in epochs],
-            y=[finite(values.get(name)) for values in measured],
-            mode="lines",
-            line={"color": colour, "width": 3 if name == "loss" else 2, "dash": dash},
-            name=shown,
-            legendgroup=shown,
-            showlegend=legend and part == "validation",
-            hovertemplate=f"{shown}, {part}<br>epoch %{{x}}: %{{y:.4g}}<extra></extra>",
-        )
-        for part, dash, measured in parts
-    ]
 
 
 def folds(pairs: Sequence[FoldPair], metric: Metric) -> go.Figure:

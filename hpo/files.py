@@ -25,6 +25,7 @@ class RunFiles:
         runs/studies/NAME-1a2b3c4d/jobs/0003.log
         runs/workers/NAME-HOST-PID-0.log               what the first worker of the launch of that process printed
         runs/studies/NAME-1a2b3c4d/checkpoints/LEASE/TOKEN/
+        runs/studies/NAME-1a2b3c4d/predictions/trial-0012/fold-0-seed-0/LEASE-TOKEN.csv
         runs/studies/NAME-1a2b3c4d/tensorboard/trial-00012-fold-0/
         runs/models/NAME-1a2b3c4d/trial-0012/          final model
 
@@ -120,6 +121,13 @@ class RunFiles:
                         write_whole(self.checkpoints(new, lease_id) / path.parent.name / path.name, path.read_bytes())
                         adopted.add(lease_id)
         return len(adopted)
+
+    def predictions(self, folder: str) -> Path:
+        """Predictions on rows that the model was not trained on, of every training of the promotions."""
+        return self.study(folder) / "predictions"
+
+    def fold_predictions(self, folder: str, candidate: int, fold: int, seed: int) -> Path:
+        return self.predictions(folder) / f"trial-{candidate:04d}" / f"fold-{fold}-seed-{seed}"
 
     def model(self, folder: str, number: int) -> Path:
         return self.root / "models" / self.require(folder) / f"trial-{number:04d}"

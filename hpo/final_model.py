@@ -27,6 +27,7 @@ from hpo.files import make_folder, sync_folder
 from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
+from hpo.out_of_fold import predict
 from hpo.quick import WARNING
 from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
@@ -86,13 +87,8 @@ class FinalModel(torch.nn.Module):
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Columns that identify the rows, then those of the objective's predictions; one entry per row."""
-        self.network.eval()
         device = next(self.network.parameters()).device
-        parts: list[dict[str, np.ndarray]] = []
-        with torch.inference_mode():
-            for batch in self._batches(arrays, device):
-                parts.append(self.objective.predict(self(batch), batch, self.info))
-        predicted = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        predicted = predict(self.network, self._batches(arrays, device), self.objective, self.info)
         return {**self.objective.identify(arrays), **predicted}
 
     def _batches(self, arrays: Arrays, device: torch.device) -> Iterator[Batch]:

@@ -21,6 +21,7 @@ from hpo import curriculum
 from hpo.epoch import Direction, Epoch, Metric
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     import torch
 
     from hpo.arrays import ArrayFolder, Arrays
@@ -291,6 +292,27 @@ class Objective(Vocabulary, ABC):
     @abstractmethod
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Columns of the prediction table, one entry per row."""
+
+    def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Inputs, targets and outputs of a few rows for `figures`, one entry per row, as `predict` is given them."""
+        return {}
+
+    def example_kinds(self, arrays: Arrays) -> np.ndarray:
+        """`int64[rows]`: of which kind a row is; examples are drawn from every kind. The label, unless overridden."""
+        return self.labels(arrays)
+
+    def figures(
+        self, predictions: Mapping[str, np.ndarray], examples: Mapping[str, np.ndarray], info: Mapping[str, Any]
+    ) -> list[tuple[str, str, go.Figure]]:
+        """Figures for the report as (title, caption, figure), of rows that the model has not been trained on.
+
+        Args:
+            predictions: the columns of `identify` and `predict` for every row of every fold's validation part, with
+                `row` and `fold` in front. Texts in figures are markup for plotly: escape what data may name.
+            examples: what `examples` gave for some of them, with `row` and `fold`; empty when it gives nothing.
+            info: facts of the data.
+        """
+        return []
 
     def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Columns that say which row is which, put in front of the predictions; one entry per row.

@@ -85,7 +85,7 @@ td.n, th.n { text-align: right; white-space: nowrap; }
 tr.first td { font-weight: 600; background: var(--tint); }
 td:first-child, th:first-child { padding-left: .4rem; }
 .better { color: var(--good); font-weight: 600; } .worse { color: var(--bad); font-weight: 600; }
-td:first-child { min-width: 7rem; }
+td:first-child { min-width: 7rem; } .symptoms td { min-width: 11rem; }
 .facts th { font-weight: 400; color: var(--soft); white-space: nowrap; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; font-size: .86em; }
 pre { overflow-wrap: anywhere; background: var(--tint); padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; }
@@ -203,10 +203,39 @@ recordings.</p>
 <p>The study names no targets.</p>
 {% endif %}
 
+{% if training.sentences %}
+<h2>What is wrong with the baseline, and does it show in the best?</h2>
+{% for sentence in training.sentences %}
+<p>{{ sentence }}</p>
+{% endfor %}
+{% if training.symptoms %}
+<div class="symptoms">{{ table(training.symptoms_heads, training.symptoms) }}</div>
+{% endif %}
+{% for key in plots if key in training.keys %}
+{{ plot(key) }}
+{% endfor %}
+{% if training.report %}
+<h3>{{ training.report_title }}</h3>
+{{ table(training.report_heads, training.report, range(1, training.report_heads | length)) }}
+{% endif %}
+{% endif %}
+
+{% if unseen.sentences or unseen.cautions %}
+<h2>Rows that the model has not seen</h2>
+{% for sentence in unseen.sentences %}
+<p>{{ sentence }}</p>
+{% endfor %}
+{% for sentence in unseen.cautions %}
+<p class="notice">{{ sentence }}</p>
+{% endfor %}
+{% for key in plots if key in unseen.keys %}
+{{ plot(key) }}
+{% endfor %}
+{% endif %}
+
 <h2>Course of the search</h2>
 {{ plot("history") }}
 {{ plot("curves") }}
-{{ plot("losses") }}
 {% if not plots %}
 <p>There is nothing to draw yet: no trial has finished an epoch.</p>
 {% endif %}

@@ -10,6 +10,7 @@ from statistics import median_low
 
 from hpo.final_model import save_model
 from hpo.objective import Epoch
+from hpo.out_of_fold import leave_predictions
 from hpo.patience import DatabaseGone
 from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
@@ -95,6 +96,7 @@ def _fold(lease: Lease, around: Surroundings, log: Log) -> None:
         # No row of this fold carries the metric's label: its other scores count, and the metric is missing, not 0.
         log.say(f"{run.metric.name} could not be computed on fold {lease.fold}; the last epoch stands for it")
     scores = (best or run.epochs[-1]).validation
+    leave_predictions(run, lease, around, log)
     around.patience.until(lambda: around.store.results.finish_job(lease, best.number if best else None, scores))
 
 

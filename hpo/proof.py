@@ -120,7 +120,7 @@ def _add_folds(part: Part, case: Case) -> None:
     ]
 
 
-def target_rows(case: Case, targets: Sequence[Target]) -> Rows:
+def target_rows(case: Case) -> Rows:
     """Every target with its number, reached or missed, on the search fold and over the retrained folds.
 
     The only place that touches `Target`.
@@ -131,7 +131,7 @@ def target_rows(case: Case, targets: Sequence[Target]) -> Rows:
 
     rows: Rows = []
     trained = [j.epochs for j in case.jobs if j.role == "best" and j.fold >= 0 and j.state == "done"]
-    for target in targets:
+    for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in (case.baseline, case.best)]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
         rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))

@@ -11,19 +11,19 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hpo import figures, parameter_figures
 from hpo.evidence import compute, value_of
 from hpo.page import Plot, render
 from hpo.proof import promotion, target_rows
 from hpo.quick import WARNING
-from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
-from hpo.verdict import Case, DirectionOf, Rows, answer
+from hpo.records import StudyRecord, TrialRecord
+from hpo.training_part import CAPTIONS as TRAINING_CAPTIONS
+from hpo.training_part import training_part
+from hpo.unseen import Unseen
+from hpo.verdict import Case, Rows, answer
 from hpo.wording import DASH, duration, last_line, moment
-
-if TYPE_CHECKING:
-    from hpo.study import Target
 
 CAPTIONS = {
     "folds": "Each pair of points is one fold, trained with the same seed; dashed lines are the means.",
@@ -31,8 +31,6 @@ CAPTIONS = {
     "of a shorter training. The line is the best complete trial so far.",
     "curves": "The metric on validation after every epoch. Dotted curves with a cross were pruned. The star marks the "
     "epoch that gave a trial its value.",
-    "losses": "Means per term before weighting; the weighted sum is grey. A wide gap between dashed and solid of one "
-    "colour is overfitting of that term; a term far below the others hardly teaches.",
     "scatters": "Value against each searched parameter. Pruned trials (open triangles) were trained for fewer epochs.",
     "parallel": "One line per trial, from its parameters to its value; orange is better, dotted is pruned. "
     "Hover for the numbers.",
@@ -56,21 +54,19 @@ ENDS = {
 TEXTS_SHOWN = 3
 
 
-def write_report(
-    study: StudyRecord,
-    trials: Sequence[TrialRecord],
-    jobs: Sequence[JobRecord],
-    final: FinalRecord | None,
-    targets: Sequence[Target],
-    measures_direction: DirectionOf,
-    to: Path,
-) -> None:
+def write_report(case: Case, rows: Unseen, to: Path) -> None:
     """Write the report of a study in any state, finished or not.
+
+    Args:
+        case: the study.
+        rows: what is known of rows that no model was trained on.
+        to: the file.
 
     Side-effect: the file appears complete, by rename; an older report at `to` is replaced.
     """
-    case = Case(study, sorted(trials, key=lambda t: t.number), jobs, final, measures_direction)
-    text = render(sections(case, targets, datetime.now(UTC)), plots(case))
+    part = training_part(case)
+    shown = [*plots(case), *part.plots, *rows.plots]
+    text = render(sections(case, datetime.now(UTC)) | {"training": part, "unseen": rows}, shown)
     to.parent.mkdir(parents=True, exist_ok=True)
     beside = to.with_name(f".{to.name}.{os.getpid()}.tmp")
     try:
@@ -80,7 +76,7 @@ def write_report(
         beside.unlink(missing_ok=True)
 
 
-def sections(case: Case, targets: Sequence[Target], now: datetime) -> dict[str, Any]:
+def sections(case: Case, now: datetime) -> dict[str, Any]:
     """The variables of the page."""
     return {
         "title": case.study.name,
@@ -91,7 +87,7 @@ def sections(case: Case, targets: Sequence[Target], now: datetime) -> dict[str, 
         "head": head(case),
         "answer": answer(case),
         "promotion": promotion(case),
-        "targets": target_rows(case, targets),
+        "targets": target_rows(case),
         "ends": ends(case.trials),
         "compute": costs(case),
         "workers": workers(case),
@@ -251,11 +247,9 @@ def plots(case: Case) -> list[Plot]:
 def _curve_plots(case: Case) -> list[Plot]:
     trials, metric = case.trials, case.metric
     caption = CAPTIONS["curves"] + selection(case)
-    found = [Plot(key="curves", title="Learning curves", caption=caption, figure=figures.curves(trials, metric))]
-    if any(t is not None and t.epochs for t in (case.best, case.baseline)):
-        drawn = figures.losses(trials, metric)
-        found.append(Plot(key="losses", title="Loss terms", caption=CAPTIONS["losses"], figure=drawn))
-    return found
+    if any(not e.full for t in trials for e in t.epochs):
+        caption += TRAINING_CAPTIONS["fast"]
+    return [Plot(key="curves", title="Learning curves", caption=caption, figure=figures.curves(trials, metric))]
 
 
 def selection(case: Case) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,12 @@ from hpo.evidence import (
     value_of,
 )
 from hpo.objective import Direction, Epoch, Metric
+from hpo.range_edge import Range
 from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
 from hpo.wording import MISSING, change, decimals_for, fixed, last_line, number, plus_minus, written
 
 if TYPE_CHECKING:
-    pass
+    from hpo.study import Target
 
 DirectionOf = Callable[[str], Direction | None]
 Rows = list[tuple[Any, ...]]
@@ -37,6 +38,9 @@ class Case:
     jobs: Sequence[JobRecord]
     final: FinalRecord | None
     direction_of: DirectionOf
+    targets: Sequence[Target] = ()
+    epochs: int | None = None  #: the most of one training
+    ranges: Mapping[str, Range] = field(default_factory=dict)  #: of the searched parameters
 
     @property
     def metric(self) -> Metric:

@@ -24,6 +24,7 @@ from objectives.abr_data import Grid
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder, Arrays
+    from objectives import abr_figures
 
 #: Arrays of labels and what to call them where they are missing.
 LABELS = MappingProxyType(
@@ -229,6 +230,24 @@ class Abr(Objective):
             columns[f"wave_v_{name}"] = batch[name].cpu().numpy()
             columns[f"predicted_{name}"] = outputs[name].float().cpu().numpy()
         return columns | {f"p.{name}": probability[:, k] for k, name in enumerate(info["classes"])}
+
+    def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The predictions, and the waveforms as recorded and as restored, `[rows, samples]` uV."""
+        curves = {"waveform": batch["waveform"], "restored": outputs["signal"]}
+        return self.predict(outputs, batch, info) | {k: v.float().cpu().numpy() for k, v in curves.items()}
+
+    def example_kinds(self, arrays: Arrays) -> np.ndarray:
+        """The class; of rows without one, those with a picked peak and those without."""
+        picked = _labelled(arrays["latency_ms"])
+        return np.where(self.labels(arrays) >= 0, self.labels(arrays), np.where(picked, -2, -1))
+
+    def figures(
+        self, predictions: Mapping[str, np.ndarray], examples: Mapping[str, np.ndarray], info: Mapping[str, Any]
+    ) -> list[abr_figures.Shown]:
+        """See `objectives.abr_figures`."""
+        from objectives import abr_figures  # and with it plotly, which no worker needs
+
+        return abr_figures.figures(predictions, examples, info)
 
     def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Subject, level and frequency, of which a series has one row each, after the file where there are several."""

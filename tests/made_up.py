@@ -100,9 +100,26 @@ def epochs(values: Mapping[str, Any], count: int, seed: int = 0) -> tuple[Epoch,
             seconds=21.5,
             samples=800,
             peak_memory_mb=1210.0,
+            weights={"behaviour": 1.0, "pain": 1.0 if number > 3 else number / 4},
+            spread={
+                name.removeprefix("loss."): {"sd": 0.2 * value, "min": 0.6 * value, "max": 1.5 * value}
+                for name, value in train.items()
+                if name.startswith("loss.")
+            },
+            gradient_norms={"behaviour": 0.9, "pain": 0.02},
+            report=report(f1),
         )
 
     return tuple(one(number) for number in range(1, count + 1))
+
+
+def report(f1: float) -> dict[str, dict[str, float]]:
+    """A classification report whose macro F1 is this."""
+    rows = {"rest": (f1 + 0.1, 150), "walk": (f1 - 0.1, 54), "macro avg": (f1, 204)}
+    return {
+        name: {"precision": value, "recall": value, "f1-score": value, "support": support}
+        for name, (value, support) in rows.items()
+    }
 
 
 def trial(number: int, values: Mapping[str, Any], count: int, **changes: Any) -> TrialRecord:

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from hpo import figure_style, figures, parameter_figures
+from hpo import figure_style, figures, parameter_figures, training_figures
 from hpo.evidence import fold_pairs
 from hpo.objective import Metric
 from tests import made_up
@@ -72,7 +72,7 @@ def test_curves_of_a_large_study_show_the_best_fifty_and_the_configurations() ->
 
 
 def test_losses_draw_training_dashed_and_validation_solid_for_both() -> None:
-    figure = figures.losses(made_up.trials(), F1)
+    figure = training_figures.losses(made_up.trials(), F1)
     lines = [t for t in figure.data if t.name == "pain"]
     assert [t.line.dash for t in lines] == ["dash", "solid"] * 2
     assert [t.showlegend for t in lines] == [False, True, False, False]
@@ -104,7 +104,9 @@ def test_folds_join_what_was_trained_on_the_same_fold() -> None:
     assert all(b > a for a, b in zip(named(figure, "baseline").y, named(figure, "best").y, strict=True))
 
 
-@pytest.mark.parametrize("build", [figures.history, figures.curves, figures.losses, parameter_figures.scatters])
+@pytest.mark.parametrize(
+    "build", [figures.history, figures.curves, training_figures.losses, parameter_figures.scatters]
+)
 def test_nothing_to_draw_is_an_empty_figure(build: Any) -> None:
     assert not [p for t in build([], F1).data for p in (t.x or ()) if p is not None]
 

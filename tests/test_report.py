@@ -18,6 +18,8 @@ from hpo.objective import Metric
 from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
 from hpo.report import write_report
 from hpo.study import Target
+from hpo.unseen import Unseen
+from hpo.verdict import Case
 from hpo.wording import change, decimals_for, fixed, number, plus_minus
 from tests import made_up
 from tests.made_up import HOSTILE
@@ -33,9 +35,11 @@ def page(
     jobs: Sequence[JobRecord] = (),
     final: FinalRecord | None = None,
     targets: Sequence[Target] = (),
+    rows: Unseen | None = None,
 ) -> str:
     """The report without its scripts and style, as text with one line per table row."""
-    write_report(study or made_up.study(), trials, jobs, final, targets, made_up.direction_of, to / "report.html")
+    case = Case(study or made_up.study(), trials, jobs, final, made_up.direction_of, targets, epochs=24)
+    write_report(case, rows or Unseen(), to / "report.html")
     html = (to / "report.html").read_text(encoding="utf-8")
     html = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL)
     html = re.sub(r"</t[dh]>\s*", " | ", html.replace("\n", " "))

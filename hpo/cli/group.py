@@ -35,6 +35,7 @@ COMMANDS = {
     "studies": "look",
     "objectives": "look",
     "logs": "logs",
+    "diagnose": "diagnose",
     "export": "look",
     "report": "look",
     "dashboard": "look",

@@ -1,4 +1,7 @@
-"""status, studies, objectives, export, report, dashboard: the commands that only look. None imports torch."""
+"""status, studies, objectives, export, report, dashboard: the commands that only look.
+
+None imports torch, but for a report with the objective's own figures, which only its code can draw.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from typing import Any
 
 import click
 
-from hpo.cli.group import Place, existing, placed
+from hpo.cli.group import Mistake, Place, existing, placed, resolve_aloud
 
 #: Takeovers that `hpo status --watch` goes on showing.
 MOST_TAKEOVERS = 5
@@ -42,6 +45,7 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
       study, states, budget, best, final, compute_hours, stop, exhausted
       quick              true: of `hpo launch --quick`, the numbers mean nothing
       checkpoint_bytes   what the checkpoints take of the disk
+      predictions        folder of the predictions on rows that a model has not seen, or null
       workers            those heard of in the last two minutes: name, host, pid, device, state,
                          trial, job, epoch, held_since, seen, silent_seconds
       work               what is begun and not done: trial or job, held (false: it waits for a
@@ -62,8 +66,7 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
         try:
             record = store.studies.get(record.name)
             if as_json:
-                used = place.files.checkpoint_bytes(record.folder)
-                click.echo(json.dumps(look(store, record) | {"checkpoint_bytes": used}))
+                click.echo(json.dumps(look(store, record) | _on_disk(place, record)))
             else:
                 lines = [*lines, *takeovers.seen(store.reading.work(record.study_id))][-MOST_TAKEOVERS:]
                 shown = [*_parts(place, store, record, console.width), *([""] if lines else []), *lines]
@@ -78,6 +81,14 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
         if not watch:
             return
         time.sleep(2)
+
+
+def _on_disk(place: Place, record: Any) -> dict[str, Any]:
+    predictions = place.files.predictions(record.folder)
+    return {
+        "checkpoint_bytes": place.files.checkpoint_bytes(record.folder),
+        "predictions": str(predictions) if predictions.is_dir() else None,
+    }
 
 
 def _await_study(place: Place, study: str | None) -> None:
@@ -163,18 +174,37 @@ def objectives(as_json: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file; - prints."
 )
+@click.option("--predictions", is_flag=True, help="One row per row of data instead, predicted by the promoted trial.")
+@click.option("--trial", type=int, help="With --predictions: another promoted trial, such as the baseline.")
 @placed
-def export(study: str, output: Path, place: Place) -> None:
+def export(study: str, output: Path, predictions: bool, trial: int | None, place: Place) -> None:
     """Write one row per trial: state, value, end, and every parameter it used, defaults included.
+
+    With --predictions, one row per row of data but the test rows, each predicted by the fold's model that was not
+    trained on it: what the promotion's scores were computed from.
 
     \b
     hpo export digits -o trials.csv
+    hpo export digits --predictions -o predicted.csv
     """
     from hpo.files import write_whole
-    from hpo.harmless import cell
 
     store = place.store()
     record = existing(store, study)
+    if trial is not None and not predictions:
+        raise Mistake("--trial goes with --predictions")
+    text, what = _predictions(place, store, record, trial) if predictions else _trials(store, record)
+    if str(output) == "-":
+        click.echo(text, nl=False)
+    else:
+        write_whole(output, text.encode())
+        click.echo(f"{what} -> {output}")
+
+
+def _trials(store: Any, record: Any) -> tuple[str, str]:
+    """The table of trials, and what it holds."""
+    from hpo.harmless import cell
+
     trials = store.reading.trials(record.study_id)
     names = sorted({name for trial in trials for name in trial.params})
     fixed = ("number", "state", "value", "configuration", "end", "worker", "attempt", "started", "finished", "seconds")
@@ -185,11 +215,31 @@ def export(study: str, output: Path, place: Place) -> None:
         own = [_plain(getattr(trial, name)) for name in fixed]
         row = [*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)]
         table.writerow([cell(value) if isinstance(value, str) else value for value in row])
-    if str(output) == "-":
-        click.echo(text.getvalue(), nl=False)
-    else:
-        write_whole(output, text.getvalue().encode())
-        click.echo(f"{len(trials)} trials -> {output}")
+    return text.getvalue(), f"{len(trials)} trials"
+
+
+def _predictions(place: Place, store: Any, record: Any, trial: int | None) -> tuple[str, str]:
+    """The table of a promoted trial's predictions over all folds, and what it holds."""
+    from hpo.predictions import Unreadable, as_csv, of_candidate
+
+    jobs = store.reading.jobs(record.study_id, curves=False)
+    promoted = list(dict.fromkeys(job.candidate for job in jobs if job.role == "best")) or [None]
+    candidate = promoted[0] if trial is None else trial
+    try:
+        found = of_candidate(place.files, record.folder, jobs, candidate)
+    except Unreadable as error:
+        raise Mistake(str(error)) from None
+    if found is None:
+        known = sorted({job.candidate for job in jobs if job.state == "done" and job.fold >= 0})
+        ways = f"`hpo promote {record.name}` makes them"
+        if known:
+            ways = f"promoted are trials {', '.join(map(str, known))}"
+        if candidate in known:
+            ways = "its folds are done, so they lie in the runs folder that its workers had"
+        whose = "study" if candidate is None else f"trial {candidate} of study"
+        raise Mistake(f"no predictions of {whose} {record.name} in {place.files.predictions(record.folder)}: {ways}")
+    rows = len(found.table["row"])
+    return as_csv(found.table), f"{rows} rows, predicted by trial {candidate} over {len(found.folds)} folds"
 
 
 def _plain(value: Any) -> Any:
@@ -203,6 +253,9 @@ def _plain(value: Any) -> Any:
 def report(study: str | None, output: Path | None, place: Place) -> None:
     """Write a study as one self-contained HTML page: what helped, by how much, with evidence.
 
+    After a promotion it holds the objective's own figures, which its code draws: that of a user's own file is named
+    before it runs, and is not run where it has changed since the launch.
+
     \b
     hpo report digits
     hpo report digits -o digits.html
@@ -212,16 +265,30 @@ def report(study: str | None, output: Path | None, place: Place) -> None:
 
 def write(place: Place, study: str | None, output: Path | None) -> Path:
     """Write the report of a study; returns its path."""
+    from hpo.range_edge import ranges
     from hpo.report import write_report
     from hpo.stored import as_launched, direction_of
+    from hpo.unseen import unseen
+    from hpo.verdict import Case
 
     store = place.store()
     record = existing(store, study)
-    spec, study_id = as_launched(record), record.study_id
+    spec, study_id, reading = as_launched(record), record.study_id, store.reading
+    case = Case(
+        record,
+        sorted(reading.trials(study_id), key=lambda trial: trial.number),
+        reading.jobs(study_id),
+        reading.final(study_id),
+        partial(direction_of, record),
+        targets=spec.targets,
+        epochs=spec.budget.epochs,
+        ranges=ranges(spec.space),
+    )
+    # Only a worker that ran this very code leaves predictions here; without them no code is run for a report.
+    code = partial(resolve_aloud, record.objective, record.objective_hash or "")
+    rows = unseen(place.files, record, case.jobs, case.candidate, code)
     to = output or place.files.report(record.folder)
-    reading = store.reading
-    evidence = (reading.trials(study_id), reading.jobs(study_id), reading.final(study_id))
-    write_report(record, *evidence, spec.targets, partial(direction_of, record), to)
+    write_report(case, rows, to)
     return to
 
 

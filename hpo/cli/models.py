@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from pathlib import Path
-from typing import Any
 
 import click
 
 from hpo.cli.group import Place, placed, resolve_aloud
-from hpo.harmless import cell
 
 OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
@@ -72,22 +67,14 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
     """
+    import numpy as np
+
     from hpo.files import write_whole
     from hpo.final_model import load_model
+    from hpo.predictions import as_csv
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
     columns = loaded.predict(loaded.arrays(data, place.files.cache, labelled=False))
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["row", *columns])
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    table.writerows([number, *map(_cell, row)] for number, row in enumerate(rows))
-    write_whole(output, text.getvalue().encode())
-    click.echo(f"{len(next(iter(columns.values())))} rows -> {output}")
-
-
-def _cell(value: Any) -> str:
-    """Seven digits are all that float32 has; what is missing is an empty cell, as in the input; nothing computes."""
-    if isinstance(value, float):
-        return f"{value:.7g}" if math.isfinite(value) else ""
-    return cell(str(value))
+    count = len(next(iter(columns.values())))
+    write_whole(output, as_csv({"row": np.arange(count), **columns}).encode())
+    click.echo(f"{count} rows -> {output}")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from hpo.cli.models import _cell
 from hpo.harmless import cell
+from hpo.predictions import _cell
 from tests.security.parts import hostile_study
 from tests.store.test_database import run
 

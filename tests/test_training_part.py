@@ -1,0 +1,86 @@
+"""The report's part on how baseline and best trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpo.objective import Epoch
+from hpo.range_edge import Range
+from hpo.training_part import UNSEEN, training_part
+from hpo.verdict import Case
+from tests import made_up
+from tests.test_diagnosis import healthy, score
+from tests.test_report import promoted
+
+STUDY = made_up.study(metric="macro_f1")
+
+
+def case(baseline: Sequence[Epoch], best: Sequence[Epoch], **changes: Any) -> Case:
+    values = made_up.params(1e-3, 0.1)
+    first = made_up.trial(0, values, 3, configuration="before", value=0.1, epochs=tuple(baseline))
+    second = replace(first, number=1, configuration=None, value=0.9, epochs=tuple(best))
+    return Case(STUDY, [first, second], (), None, made_up.direction_of, epochs=20, **changes)
+
+
+def zero(epochs: Sequence[Epoch]) -> list[Epoch]:
+    return [replace(e, **score(0.0)(e)) for e in epochs]
+
+
+def test_a_symptom_of_the_baseline_that_the_best_has_lost_is_not_seen_there() -> None:
+    part = training_part(case(zero(healthy()), healthy()))
+    said = "1 symptom of the baseline, trial 0 “before”, on the search fold; none of them also in trial 1."
+    assert part.sentences == [said]
+    assert part.symptoms_heads == ("symptom", "baseline", "best", "what to try")
+    ((name, baseline, best, remedy),) = part.symptoms
+    assert name == "the metric learns nothing" and baseline.startswith("macro_f1 in 15 epochs") and best == UNSEEN
+    assert remedy.startswith("look at labels")
+
+
+def test_a_symptom_that_stays_and_one_of_the_bests_own_are_counted() -> None:
+    noisy = [replace(e, spread={"class": {"sd": 9.0, "min": 0.0, "max": 99.0}}) for e in zero(healthy())]
+    (said,) = training_part(case(zero(healthy()), noisy)).sentences
+    assert said.endswith("; 1 of them also in trial 1, which has 1 of its own.")
+    (said,) = training_part(case(healthy(), noisy)).sentences
+    assert said == "No symptoms of the baseline, trial 0 “before”, on the search fold; trial 1 has 2."
+
+
+def test_symptoms_are_looked_for_in_every_retrained_fold() -> None:
+    trials, jobs, final = promoted()
+    part = training_part(Case(made_up.study(), trials, jobs, final, made_up.direction_of, epochs=24))
+    dominates = next(row for row in part.symptoms if row[0] == "one weighted loss term dominates")
+    assert dominates[1].endswith("(and in 5 of 5 retrained folds)")
+
+
+def test_the_best_trials_at_the_end_of_a_range_are_a_row_of_their_own() -> None:
+    trials = [replace(made_up.trial(n, made_up.params(1e-2 - 1e-4 * n, 0.1), 5), value=1.0 - 0.1 * n) for n in range(8)]
+    ranges = {"optimizer.lr": Range(low=1e-5, high=1e-2, log=True)}
+    part = training_part(Case(made_up.study(), trials, (), None, made_up.direction_of, ranges=ranges))
+    assert part.symptoms[-1][0] == "optimizer.lr lies at the upper end of its range"
+    assert part.symptoms_heads == ("symptom", "best", "what to try"), "there is no baseline"
+
+
+def test_the_classification_report_is_that_of_the_epochs_that_gave_the_values() -> None:
+    part = training_part(Case(made_up.study(), made_up.trials(), (), None, made_up.direction_of, epochs=24))
+    assert (
+        part.report_title == "Classification report, validation: epoch 21 of trial 0 “before” and epoch 23 of trial 6"
+    )
+    assert [row[0] for row in part.report] == ["rest", "walk", "macro avg"]
+    assert part.report[-1][6:] == ("0.446", "0.600", "+0.154")
+    assert training_part(case(healthy(), healthy())).report == []
+
+
+def test_every_figure_says_what_to_look_for() -> None:
+    fast = [
+        replace(e, full=e.number % 2 == 0, validation={**e.validation, "f1.a": 0.1, "f1.b": 0.2}) for e in healthy()
+    ]
+    part = training_part(case(fast, fast))
+    assert part.keys == {"losses", "balance", "weights", "gradients", "family-0"}
+    assert all(len(plot.caption) > 60 for plot in part.plots)
+    (family,) = (plot for plot in part.plots if plot.key == "family-0")
+    assert family.title == "f1 of each class" and "on a part of the rows only are left out" in family.caption
+
+
+def test_without_an_epoch_there_is_no_such_part() -> None:
+    assert training_part(Case(made_up.study(), (), (), None, made_up.direction_of)).sentences == []
