@@ -1,6 +1,6 @@
 """A one-dimensional residual net with several heads for short waveforms.
 
-Shape legend: `batch`, `time` (samples), `position` (half as many), `width` (channels), `static`, `task`, `class`.
+Shape legend: `batch`, `time` (samples), `position` (a quarter as many, rounded up), `width` (channels), `static`, `task`, `class`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from models.dropout import Dropout
 TASKS = ("presence", "latency", "amplitude")
 #: Scales that every block looks at side by side.
 DILATIONS = (1, 2, 4, 8)
-BLOCKS = 4
+BLOCKS = 3
+STRIDE = 4  #: samples per position
+#: Hidden units of a head. Wide, because heads cost little and a wide layer moves faster at a small learning rate.
+HIDDEN = 256
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class WaveformNet(nn.Module):
             width: channels; a positive multiple of 8.
             dropout: share of the pooled features dropped in training.
             scaling: of the training rows.
-            samples: length of a waveform; even.
+            samples: length of a waveform.
             class_heads: size of the ensemble that classifies; 1 or more.
 
         Raises:
@@ -78,16 +81,16 @@ class WaveformNet(nn.Module):
             raise ValueError(f"model.class_heads is 1 or more, got {class_heads}")
         for name, value in vars(scaling).items():
             self.register_buffer(name, value.clone())
-        self.register_buffer("place", torch.linspace(-1, 1, samples // 2))
-        self.stem = nn.Conv1d(1, width, 8, stride=2, padding=3, bias=False)
+        self.register_buffer("place", torch.linspace(-1, 1, -(-samples // STRIDE)))
+        self.stem = nn.Conv1d(1, width, 4 * STRIDE, stride=STRIDE, padding=3 * STRIDE // 2, bias=False)
         self.blocks = nn.Sequential(*(_Residual(width) for _ in range(BLOCKS)))
         self.norm = nn.GroupNorm(8, width)
-        self.signal = nn.ConvTranspose1d(width, 1, 8, stride=2, padding=3)
+        self.signal = nn.ConvTranspose1d(width, 1, 4 * STRIDE, stride=STRIDE, padding=3 * STRIDE // 2)
         self.attention = nn.Conv1d(width, len(TASKS) + class_heads, 1, bias=False)
         self.embed = nn.Linear(scaling.statics.shape[1] + 1, width)
         self.dropout = Dropout(dropout)
-        self.heads = nn.ModuleDict({f"{task}_head": _Head(2 * width + 1, width, 1) for task in TASKS})
-        self.class_heads = nn.ModuleList(_Head(2 * width + 1, width, classes) for _ in range(class_heads))
+        self.heads = nn.ModuleDict({f"{task}_head": _Head(2 * width + 1, HIDDEN, 1) for task in TASKS})
+        self.class_heads = nn.ModuleList(_Head(2 * width + 1, HIDDEN, classes) for _ in range(class_heads))
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Answer all questions about a batch.
@@ -100,7 +103,9 @@ class WaveformNet(nn.Module):
             `[batch]`, `signal` `[batch, time]` in uV.
         """
         wave = torch.asinh((batch["waveform"] - self.response[0]) / self.response[1])
-        features = F.relu(self.norm(self.blocks(self.stem(wave[:, None]))))  # [batch, width, position]
+        time = wave.shape[-1]
+        whole = F.pad(wave[:, None], (0, -time % STRIDE))
+        features = F.relu(self.norm(self.blocks(self.stem(whole))))  # [batch, width, position]
         pooled = self._pool(features, self._context(wave, batch["statics"]))
         answer = {task: self.heads[f"{task}_head"](pooled[:, k]).squeeze(-1) for k, task in enumerate(TASKS)}
         return {
@@ -108,12 +113,15 @@ class WaveformNet(nn.Module):
             "presence": answer["presence"],
             "latency_ms": self.latency[0] + self.latency[1] * answer["latency"],
             "amplitude_uv": self.amplitude[0] + self.amplitude[1] * answer["amplitude"],
-            "signal": self.wave[0] + self.wave[1] * self.signal(features).squeeze(1),
+            "signal": self.wave[0] + self.wave[1] * self.signal(features)[:, 0, :time],
         }
 
     def _context(self, wave: Tensor, statics: Tensor) -> Tensor:
-        """Statics and the loudness of the waveform, which GroupNorm removes from the features; `[batch, width]`."""
-        loudness = 0.5 * torch.log(wave.square().mean(-1, keepdim=True) + 1e-6)
+        """Statics and the loudness of the waveform, which GroupNorm removes from the features; `[batch, width]`.
+
+        The mean of the logarithm, which an artefact at one end moves little.
+        """
+        loudness = torch.log(wave.abs() + 0.1).mean(-1, keepdim=True)
         scaled = (statics - self.statics[0]) / self.statics[1]
         return F.relu(self.embed(torch.cat([scaled, loudness], -1)))
 
