@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hpo.arrays import ArrayFolder, Arrays, open_arrays
-from hpo.objective import LOOP_DEFAULTS, Fold, Metric, Objective, Params
+from hpo.objective import Fold, Metric, Objective, Params
 from objectives.abr import Abr
 from objectives.digits import CLASSES, Digits
 
@@ -49,7 +49,7 @@ def abr(cache: Path, data: Path | None = None) -> Task:
 
 
 def _task(objective: Objective, arrays: Arrays, epochs: int) -> Task:
-    values = {**LOOP_DEFAULTS, **objective.defaults, **AUGMENTATION, "schedule.warmup_epochs": 1}
+    values = {**objective.parameters(), **AUGMENTATION, "schedule.warmup_epochs": 1}
     params = Params.from_flat(values | {"stopping.patience": 0})  # every side trains equally many epochs
     fold = objective.split(arrays, FOLDS, 0).folds[0]
     metric = objective.metric("macro_f1")

@@ -56,6 +56,7 @@ class Subject:
             self.spec.metric,
             epochs=epochs,
             schedule_epochs=max(epochs, self.spec.budget.epochs),
+            validation=self.spec.validation,
             seed=self.spec.seed,
         )
 

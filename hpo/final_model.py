@@ -81,7 +81,7 @@ class FinalModel(torch.nn.Module):
         device = next(self.network.parameters()).device
         statistics = {name: value.to(device) for name, value in self.statistics.items()}
         batches = self._batches(arrays, device)
-        return measure(self.network, batches, self.objective, self.params, statistics, self.info)
+        return measure(self.network, batches, self.objective, self.params, statistics, self.info).values
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Columns that identify the rows, then those of the objective's predictions; one entry per row."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.objective import Batch, Objective, Outputs, Params, Sums
+from hpo.objective import Batch, Objective, Outputs, Params, Sums, Term
 
 
 class NonFiniteLoss(Exception):
@@ -38,6 +39,19 @@ def forward(model: torch.nn.Module, batch: Batch) -> Outputs:
     return {name: value.float() for name, value in outputs.items()}
 
 
+def weighted_means(terms: Mapping[str, Term], weights: Mapping[str, float]) -> dict[str, Tensor]:
+    """The mean of each term, times its weight; 0 where nothing is labelled."""
+    return {name: weights[name] * value / count.clamp_min(1e-12) for name, (value, count) in terms.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a split came to."""
+
+    values: dict[str, float]  #: losses and scores, as in `Epoch`
+    sums: dict[str, np.ndarray]  #: of the objective, over the whole split
+
+
 def measure(
     model: torch.nn.Module,
     batches: Iterable[Batch],
@@ -45,7 +59,7 @@ def measure(
     params: Params,
     statistics: Mapping[str, Tensor],
     info: Mapping[str, Any],
-) -> dict[str, float]:
+) -> Measured:
     """Losses and scores of a model over batches, without gradients."""
     model.eval()
     ledger = Ledger(objective, params)
@@ -54,6 +68,15 @@ def measure(
             outputs = forward(model, batch)
             ledger.add(objective.losses(outputs, batch, params, statistics), objective.sums(outputs, batch))
     return ledger.close(info)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What the training steps of an epoch came to, besides their sums."""
+
+    gradient_norm: float
+    spread: dict[str, dict[str, float]]  #: term -> sd, min, max of its means
+    gradient_norms: dict[str, float]  #: per term; empty where they were not measured
 
 
 class Ledger:
@@ -66,47 +89,57 @@ class Ledger:
         self._objective = objective
         self._weights = {term: params.loss[f"{term}_weight"] for term in objective.terms}
         self._steps: list[Tensor] = []
+        self._norms: list[Tensor] = []
         self._sums: Sums = {}
-        self.mean_norm = 0.0
 
-    def total(self, terms: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-        """The weighted sum of the terms' means."""
-        loss = None
-        for name, (value, count) in terms.items():
-            term = self._weights[name] * value / count.clamp_min(1e-12)
-            loss = term if loss is None else loss + term
-        assert loss is not None
-        return loss
-
-    def add(self, terms: Mapping[str, tuple[Tensor, Tensor]], sums: Sums, norm: Tensor | None = None) -> None:
-        numbers = [number.detach() for name in self._weights for number in terms[name]]
-        self._steps.append(torch.stack(numbers if norm is None else [*numbers, norm]))
+    def add(self, terms: Mapping[str, Term], sums: Sums, norms: Tensor | None = None) -> None:
+        """Take a batch; `norms` of the gradient: `[1]` the whole one, or `[1 + term]` with that of each term."""
+        self._steps.append(torch.stack([number.detach() for name in self._weights for number in terms[name]]))
+        if norms is not None:
+            self._norms.append(norms)
         for name, value in sums.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
-    def close(self, info: Mapping[str, Any], training_epoch: int | None = None) -> dict[str, float]:
-        """Divide once; while training, refuse a term that is not finite."""
-        steps = torch.stack(self._steps).double().cpu().numpy()
-        names = list(self._weights)
-        if training_epoch is not None:
-            self._refuse_non_finite(steps, names, training_epoch)
-        if steps.shape[1] > 2 * len(names):
-            self.mean_norm = float(steps[:, -1].mean())
-        values, counts = steps[:, : 2 * len(names) : 2].sum(0), steps[:, 1 : 2 * len(names) : 2].sum(0)
-        means = {name: v / c for name, v, c in zip(names, values, counts, strict=True) if c > 0}
+    def close(self, info: Mapping[str, Any]) -> Measured:
+        """Divide once."""
+        values, counts = self._values_and_counts()
+        totals = zip(self._weights, values.sum(0), counts.sum(0), strict=True)
+        means = {name: value / count for name, value, count in totals if count > 0}
         record = {"loss": float(sum(self._weights[name] * mean for name, mean in means.items()))}
         record |= {f"loss.{name}": float(mean) for name, mean in means.items()}
-        record |= self._objective.score({name: v.cpu().numpy() for name, v in self._sums.items()}, info)
-        return {name: float(value) for name, value in record.items() if _is_finite(name, value)}
+        sums = {name: value.cpu().numpy() for name, value in self._sums.items()}
+        record |= self._objective.score(sums, info)
+        finite = {name: float(value) for name, value in record.items() if _is_finite(name, value)}
+        return Measured(values=finite, sums=sums)
 
-    @staticmethod
-    def _refuse_non_finite(steps: np.ndarray, names: list[str], epoch: int) -> None:
-        bad = ~np.isfinite(steps)
-        if not bad.any():
-            return
-        step = int(bad.any(axis=1).argmax())
-        column = int(bad[step].argmax()) // 2
-        raise NonFiniteLoss(names[column] if column < len(names) else "gradient", epoch, step + 1)
+    def steps(self, epoch: int) -> Steps:
+        """How the training steps differ from each other.
+
+        Raises:
+            NonFiniteLoss: for the first step at which a term or the gradient was not finite.
+        """
+        values, counts = self._values_and_counts()
+        norms = torch.stack(self._norms).double().cpu().numpy()
+        self._refuse_non_finite(np.stack([values, counts], axis=-1), norms[:, 0], epoch)
+        spread: dict[str, dict[str, float]] = {}
+        for name, value, count in zip(self._weights, values.T, counts.T, strict=True):
+            means = value[count > 0] / count[count > 0]
+            if len(means):
+                spread[name] = {"sd": float(means.std()), "min": float(means.min()), "max": float(means.max())}
+        of_terms = dict(zip(self._weights, norms[:, 1:].mean(0).tolist(), strict=False))
+        return Steps(gradient_norm=float(norms[:, 0].mean()), spread=spread, gradient_norms=of_terms)
+
+    def _values_and_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sum and count of each term, both `[step, term]`."""
+        steps = torch.stack(self._steps).double().cpu().numpy()
+        return steps[:, 0::2], steps[:, 1::2]
+
+    def _refuse_non_finite(self, terms: np.ndarray, norms: np.ndarray, epoch: int) -> None:
+        """Of terms `[step, term, 2]` and gradient norms `[step]`."""
+        bad = ~np.isfinite(terms).all(axis=-1)
+        for step in np.flatnonzero(bad.any(axis=1) | ~np.isfinite(norms)):
+            term = list(self._weights)[int(bad[step].argmax())] if bad[step].any() else "gradient"
+            raise NonFiniteLoss(term, epoch, int(step) + 1)
 
 
 def _is_finite(name: str, value: Any) -> bool:

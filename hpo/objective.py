@@ -1,4 +1,4 @@
-"""The contract between the service and the science: Params, Metric, Split, Objective.
+"""The contract between the service and the science: Params, Split, Vocabulary, Objective.
 
 This module does not import torch, so that `hpo status` and the supervisor stay light; objectives do.
 """
@@ -13,17 +13,38 @@ from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hpo import curriculum
+from hpo.epoch import Direction, Epoch, Metric
 
 if TYPE_CHECKING:
     import torch
 
     from hpo.arrays import ArrayFolder, Arrays
 
+__all__ = [
+    "GROUPS",
+    "LOOP_DEFAULTS",
+    "Batch",
+    "DataError",
+    "Direction",
+    "Epoch",
+    "Fold",
+    "Metric",
+    "Objective",
+    "Outputs",
+    "Params",
+    "Split",
+    "Sums",
+    "Term",
+    "Value",
+    "Vocabulary",
+]
+
 Value = bool | int | float | str
-Direction = Literal["minimize", "maximize"]
 
 #: One mini-batch: named tensors, each with the row as its first dimension, on the device of the run.
 Batch = dict[str, "torch.Tensor"]
@@ -41,6 +62,8 @@ LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
         #: Rows of classes rarer than `rare_threshold_share` are drawn up to `rare_boost_cap` times as often; 1 = off.
         "sampling.rare_boost_cap": 1.0,
         "sampling.rare_threshold_share": 0.02,
+        #: Epochs over which a term that starts late grows to its full weight, see `hpo.curriculum`.
+        "loss.ramp_epochs": 0,
         "optimizer.lr": 1e-3,
         "optimizer.weight_decay": 1e-2,
         #: Largest norm of the whole gradient; 0 = no clipping.
@@ -105,22 +128,6 @@ GROUPS = tuple(field.name for field in fields(Params))
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A named loss or score and which way is better."""
-
-    name: str
-    direction: Direction
-
-    def better(self, value: float, than: float, by: float = 0.0) -> bool:
-        """Whether `value` improves on `than` by more than `by`."""
-        return value > than + by if self.direction == "maximize" else value < than - by
-
-    @property
-    def worst(self) -> float:
-        return float("-inf") if self.direction == "maximize" else float("inf")
-
-
-@dataclass(frozen=True)
 class Fold:
     """Row numbers of one cross-validation fold; `validation` is empty for a refit on all data."""
 
@@ -156,37 +163,6 @@ class Split:
         return cls(tuple(Fold(i, rows(f["train"]), rows(f["validation"])) for i, f in folds), rows(record["test"]))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What one epoch of one fold came to.
-
-    `train` and `validation` map `loss` (the weighted sum), `loss.TERM` (unweighted means) and every score
-    that could be computed to finite numbers; a score that could not (class absent, nothing labelled) is missing.
-    """
-
-    number: int  #: counted from 1
-    train: Mapping[str, float]
-    validation: Mapping[str, float]
-    lr: float  #: learning rate of the last step
-    gradient_norm: float  #: mean over the steps, before clipping
-    seconds: float
-    samples: int  #: rows trained on
-    peak_memory_mb: float  #: of the device; resident memory of the process on a CPU
-
-    def get(self, name: str) -> float | None:
-        """A validation value by name, a training value as `train.NAME`; None where it is missing."""
-        if name.startswith("train."):
-            return self.train.get(name.removeprefix("train."))
-        return self.validation.get(name)
-
-    def to_json(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self)}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Epoch:
-        return cls(**record)
-
-
 class DataError(Exception):
     """The data cannot be used; the message names file, row, column and the way out."""
 
@@ -206,6 +182,11 @@ class Vocabulary:
     scores: Mapping[str, Direction]
     #: Parameters of the group `data` that `prepare` reads; they are fixed within a study.
     prepare_keys: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, Value]:
+        """Every parameter as GROUP.KEY with its default: those of the loop, of the curriculum, its own."""
+        starts = dict.fromkeys(curriculum.starts(self.terms, self.defaults), 0)
+        return {**LOOP_DEFAULTS, **starts, **self.defaults}
 
     def metric(self, name: str) -> Metric:
         """The direction of a loss or score by name (`train.` in front allowed).
@@ -229,7 +210,7 @@ class Vocabulary:
 
     def vocabulary(self) -> dict[str, Any]:
         """These names as plain values."""
-        names = {"name": self.name, "defaults": {**LOOP_DEFAULTS, **self.defaults}, "scores": dict(self.scores)}
+        names = {"name": self.name, "defaults": self.parameters(), "scores": dict(self.scores)}
         return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
 
     @classmethod
@@ -249,6 +230,8 @@ class Objective(Vocabulary, ABC):
 
     #: Raise it whenever `prepare` writes something else for the same source: the cache is keyed by it.
     version: int = 1
+    #: Entries of a batch that mixup blends; name `augment.mixup` in `defaults` (alpha, 0.0 = off) to offer it.
+    mixed: tuple[str, ...] = ()
 
     @abstractmethod
     def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
@@ -300,6 +283,10 @@ class Objective(Vocabulary, ABC):
     @abstractmethod
     def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
         """Scores of a whole split from its added sums; a score that cannot be computed is left out."""
+
+    def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+        """Row -> column -> value from the sums of a split, as scikit-learn's `classification_report` lays it out."""
+        return {}
 
     @abstractmethod
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -29,6 +29,12 @@ def boosted_weights(labels: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarr
     return weights / weights.sum() if rare.any() else None
 
 
+def part(rows: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """A fixed share of the rows, at least one of them, in their order."""
+    size = min(len(rows), max(1, round(share * len(rows))))
+    return np.sort(generator.choice(rows, size=size, replace=False))
+
+
 def draw(rows: np.ndarray, weights: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:
     """The rows of one epoch in order, as many as `rows`: each once, or drawn with replacement by weight."""
     if weights is None:

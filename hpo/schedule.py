@@ -10,6 +10,23 @@ from typing import Any
 from hpo.objective import Epoch, Metric, Params
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How epochs of a study are validated; part of the study, since only values of the same rows can be compared."""
+
+    full_validation_every: int = 1  #: epochs; in between, a part of the validation rows is looked at
+    fast_share: float = 0.25  #: of the validation rows, the same ones every time
+    report_every: int = 5  #: epochs between two classification reports; the best epoch has one in any case
+
+    def is_full(self, epoch: int, last: int) -> bool:
+        """Whether an epoch, counted from 1, uses all validation rows: every so many, and the last."""
+        return epoch % self.full_validation_every == 0 or epoch == last
+
+
+#: All validation rows after every epoch.
+EVERY_EPOCH = Validation()
+
+
 @dataclass
 class Schedule:
     """Linear warm-up over `warmup_epochs`, then `cosine`, `plateau` or `constant`.
@@ -54,7 +71,7 @@ class Schedule:
             self.best, self.waited = value, 0
             return
         self.waited += 1
-        if self.waited > self.params.schedule["patience"]:
+        if epoch.full and self.waited > self.params.schedule["patience"]:
             self.drops.append(epoch.number)
             self.waited = 0
 
@@ -80,7 +97,8 @@ def best_epoch(epochs: Sequence[Epoch], metric: Metric, min_epochs: int) -> Epoc
 def should_stop(epochs: Sequence[Epoch], monitor: Metric, stopping: Mapping[str, Any], min_epochs: int) -> bool:
     """Early stopping: `patience` epochs in a row, counted from `min_epochs`, without gaining more than `min_delta`.
 
-    An epoch at which the monitored quantity is missing counts as one without improvement. Patience 0 never stops.
+    An epoch at which the monitored quantity is missing counts as one without improvement, but none is the last before
+    a full validation. Patience 0 never stops.
     """
     if not stopping["patience"]:
         return False
@@ -91,4 +109,4 @@ def should_stop(epochs: Sequence[Epoch], monitor: Metric, stopping: Mapping[str,
             best, since = value, 0
         elif epoch.number > min_epochs:
             since += 1
-    return since >= stopping["patience"] and bool(epochs) and epochs[-1].number > min_epochs
+    return since >= stopping["patience"] and bool(epochs) and epochs[-1].full and epochs[-1].number > min_epochs

@@ -14,7 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from hpo.objective import Direction, Epoch, Metric, Params, Value, Vocabulary
-from hpo.schedule import best_epoch
+from hpo.schedule import Validation, best_epoch
 from hpo.strict_yaml import Mistakes, Section, StudyError, parse, shown
 from hpo.study_space import draw, in_words, size
 
@@ -134,6 +134,7 @@ class Study:
     pruner_spec: Spec
     budget: Budget
     folds: Folds
+    validation: Validation
     targets: tuple[Target, ...]
     promotion: Promotion
     keep_checkpoints: int  #: of this many best trials after their end
@@ -266,9 +267,10 @@ def differences(old: Study, new: Study) -> tuple[list[str], list[str]]:
     """What distinguishes a changed file from the study it would be launched against.
 
     Allowed are a larger budget of trials, hours or minutes per trial, further configurations (which do not become the
-    baseline), changed targets and the number of checkpoints to keep. Anything else would mix trials that cannot be
-    compared; the way out is a study of its own (`hpo launch --new-name`). More epochs are refused too: the cosine
-    schedule spans the budget's epochs, so a trial of 24 is not the continuation of a trial of 12.
+    baseline), changed targets, the number of checkpoints to keep and how often there is a classification report.
+    Anything else would mix trials that cannot be compared; the way out is a study of its own (`hpo launch
+    --new-name`). More epochs are refused too: the cosine schedule spans the budget's epochs, so a trial of 24 is not
+    the continuation of a trial of 12.
 
     Returns:
         Allowed and refused changes as lines, `budget.trials: 20 -> 40`.
@@ -294,7 +296,7 @@ def _may_change(key: str, was: Any, now: Any) -> bool:
         return now is None or (was is not None and now > was)
     if key.startswith("configurations."):
         return was is _ABSENT
-    return key in ("targets", "checkpoints.keep")
+    return key in ("targets", "checkpoints.keep", "validation.report_every")
 
 
 def _fact(value: Any) -> str:
@@ -308,6 +310,7 @@ def _facts(study: Study) -> dict[str, Any]:
     facts: dict[str, Any] = {"study": study.name, "objective": study.objective, "data": study.data}
     facts |= {"metric.name": study.metric.name, "metric.direction": study.metric.direction, "seed": study.seed}
     facts |= {f"folds.{key}": value for key, value in vars(study.folds).items()}
+    facts |= {f"validation.{key}": value for key, value in vars(study.validation).items()}
     facts |= {f"budget.{key}": value for key, value in vars(study.budget).items()}
     for part, spec in (("sampler", study.sampler_spec), ("pruner", study.pruner_spec)):
         facts |= {f"{part}.name": spec.name} | {f"{part}.{key}": value for key, value in spec.options.items()}

@@ -10,13 +10,14 @@ from typing import Literal
 from optuna.distributions import BaseDistribution, IntDistribution
 
 from hpo.objective import Metric, Value, Vocabulary
+from hpo.schedule import Validation
 from hpo.strict_yaml import BROKEN, SIZE_LIMIT, Mistakes, Node, Section, StudyError, parse, shown
 from hpo.study import NAME, NAME_RULE, Budget, Folds, Promotion, Resolve, Spec, Study, Target
 from hpo.study_parameters import Parameters, measure
 
 KEYS = (
     *("study", "objective", "data", "metric", "seed", "folds", "budget", "sampler", "pruner"),
-    *("fixed", "space", "configurations", "targets", "promotion", "checkpoints"),
+    *("validation", "fixed", "space", "configurations", "targets", "promotion", "checkpoints"),
 )
 
 #: Options of each sampler with their defaults, which are written out here so that they are on record.
@@ -108,6 +109,7 @@ class Reader:
             pruner_spec=self._pruner(fixed, space, budget),
             budget=budget,
             folds=self._folds(),
+            validation=self._validation(budget),
             targets=self._targets(budget),
             promotion=self._promotion(),
             keep_checkpoints=self.root.section("checkpoints", ("keep",)).integer("keep", 0, 0),
@@ -198,6 +200,18 @@ class Reader:
         if search >= count:
             section.fail("search", f"is {search}: folds are numbered from 0 to {count - 1}")
         return Folds(count=count, search=search)
+
+    def _validation(self, budget: Budget) -> Validation:
+        section = self.root.section("validation", ("full_validation_every", "fast_share", "report_every"))
+        every = section.integer("full_validation_every", Validation.full_validation_every, 1)
+        if every > budget.epochs:
+            text = f"is {every}, more than budget.epochs {budget.epochs}: only the last epoch would be comparable"
+            section.fail("full_validation_every", text)
+        return Validation(
+            full_validation_every=every,
+            fast_share=section.number("fast_share", Validation.fast_share, above=0, below=1),
+            report_every=section.integer("report_every", Validation.report_every, 1),
+        )
 
     def _promotion(self) -> Promotion:
         section = self.root.section("promotion", ("refit", "baseline"))

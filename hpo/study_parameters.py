@@ -43,7 +43,7 @@ class Parameters:
 
     def __init__(self, root: Section, mistakes: Mistakes, objective: Vocabulary | None) -> None:
         self.root, self.mistakes, self.objective = root, mistakes, objective
-        self.defaults = {**LOOP_DEFAULTS, **(objective.defaults if objective else {})}
+        self.defaults = objective.parameters() if objective else dict(LOOP_DEFAULTS)
         #: Parameters that `prepare` reads: one data set per study.
         self.prepared = {f"data.{key}" for key in (objective.prepare_keys if objective else ())}
         #: Keys of the space, those with mistakes included; filled by `space`.
@@ -107,7 +107,8 @@ class Parameters:
             lines |= {f"configurations.{name}.{key}": (key, section.line_of(name)) for key in changed}
         for where, (key, line) in lines.items():
             weight = key.endswith("_weight")
-            if key.startswith("loss.") and (metric.name == "loss" or not weight):
+            curriculum = key.endswith(("_start", ".ramp_epochs"))  # losses are recorded at their full weights
+            if key.startswith("loss.") and not curriculum and (metric.name == "loss" or not weight):
                 plain = [score for score in self.objective.scores if "*" not in score]
                 other = [*plain, *(self._terms() if weight else [])][:1]
                 hint = f"choose another metric, such as {other[0]}" if other else "choose a score as metric"

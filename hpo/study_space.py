@@ -32,6 +32,8 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"schedule\.factor", lambda v: 0 < v < 1, "above 0 and below 1"),
     (r"stopping\.min_epochs", lambda v: v >= 1, "at least 1: epochs count from 1"),
     (r"(schedule|stopping)\..*", lambda v: v >= 0, "at least 0"),
+    (r"loss\.(.*_start|ramp_epochs)", lambda v: v >= 0, "at least 0"),
+    (r"augment\.mixup", lambda v: v >= 0, "at least 0 (0 = off)"),
     (r"loss\.label_smoothing", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     (r"loss\.(focal_gamma|.*_weight)", lambda v: v >= 0, "at least 0"),
     (r"model\.(.*_)?dropout", lambda v: 0 <= v < 1, "at least 0 and below 1"),

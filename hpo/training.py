@@ -6,6 +6,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,17 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils._pytree import tree_map_only
 
+from hpo import curriculum, mixup
 from hpo.arrays import Arrays, Feed
-from hpo.measure import Ledger, NonFiniteLoss, forward, half, measure
-from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Params
-from hpo.sampling import boosted_weights, draw
-from hpo.schedule import Schedule, best_epoch, should_stop
+from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Term
+from hpo.sampling import boosted_weights, draw, part
+from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
 
 #: Streams of randomness; each epoch of each fold gets a generator of its own per stream.
-INIT, ORDER, AUGMENT, DROPOUT = range(4)
+INIT, ORDER, AUGMENT, DROPOUT, FAST = range(5)
 #: Rows per validation batch, as a multiple of the training batch: no gradients need to be kept.
 VALIDATION_BATCHES = 4
 
@@ -57,6 +59,8 @@ class FoldRun:
         drops: epochs after which a plateau schedule lowers its rate, for a refit that cannot observe them.
         schedule_epochs: length of the cosine schedule, `epochs` by default; a refit that ends early follows the curve
             that its folds followed.
+        validation: which epochs are validated on all rows, and which have a classification report.
+        gradient_norms: measure the norm of each term's gradient, which costs a backward pass per term and step.
         stop: looked at between batches; True makes `epoch` raise `Interrupted`.
     """
 
@@ -74,11 +78,14 @@ class FoldRun:
         repeat: int = 0,
         drops: tuple[int, ...] = (),
         schedule_epochs: int | None = None,
+        validation: Validation = EVERY_EPOCH,
+        gradient_norms: bool = False,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.objective, self.arrays, self.feed = objective, arrays, feed
         self.fold, self.params, self.metric = fold, params, metric
         self.epochs_max, self.seed, self.repeat, self._stop = epochs, seed, repeat, stop
+        self.validation, self._per_term = validation, gradient_norms
         self.device = feed.device
         self.min_epochs = min(params.stopping["min_epochs"], epochs)
         self.epochs: list[Epoch] = []
@@ -105,6 +112,7 @@ class FoldRun:
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
         self._weights = boosted_weights(objective.labels(arrays)[fold.train], params.sampling)
+        self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property
     def finished(self) -> bool:
@@ -130,29 +138,42 @@ class FoldRun:
         started, number = time.perf_counter(), len(self.epochs) + 1
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
-        train, lr, norm = self._train(number)
-        validation = self.evaluate(self.fold.validation)
+        weights = self._term_weights(number)
+        train, steps, lr = self._train(number, weights)
+        full = self.validation.is_full(number, self.epochs_max) or not len(self.fold.validation)
+        measured = self._measure(self.fold.validation if full else self._fast_rows)
         epoch = Epoch(
             number=number,
             train=train,
-            validation=validation,
+            validation=measured.values,
             lr=lr,
-            gradient_norm=norm,
+            gradient_norm=steps.gradient_norm,
             seconds=time.perf_counter() - started,
             samples=len(self.fold.train),
             peak_memory_mb=self._peak_memory_mb(),
+            full=full,
+            weights=weights,
+            spread=steps.spread,
+            gradient_norms=steps.gradient_norms,
         )
         self.epochs.append(epoch)
         if len(self.fold.validation):  # a refit replays the drops of its folds and makes none of its own
             self.schedule.observe(epoch)
-        if self.best is epoch:
+        improved = self.best is epoch
+        if improved:
             self.best_state = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        if measured.sums and (improved or number % self.validation.report_every == 0):
+            report = self.objective.report(measured.sums, self.arrays.info)
+            self.epochs[-1] = epoch = replace(epoch, report=report or None)
         return epoch
 
     def evaluate(self, rows: np.ndarray) -> dict[str, float]:
         """Losses and scores of the current model on the given rows; empty for no rows."""
+        return self._measure(rows).values
+
+    def _measure(self, rows: np.ndarray) -> Measured:
         if not len(rows):
-            return {}
+            return Measured(values={}, sums={})
         batches = self._batches(rows, self.params.data["batch_size"] * VALIDATION_BATCHES)
         return measure(self.model, batches, self.objective, self.params, self.statistics, self.arrays.info)
 
@@ -183,7 +204,12 @@ class FoldRun:
         self.best_state = state["best"]
         self.epochs = list(state["epochs"])
 
-    def _train(self, number: int) -> tuple[dict[str, float], float, float]:
+    def _term_weights(self, number: int) -> dict[str, float]:
+        """Of an epoch: the parameters' weights as far as the curriculum has them."""
+        factors = curriculum.factors(self.objective.terms, self.params.loss, number)
+        return {term: self.params.loss[f"{term}_weight"] * factor for term, factor in factors.items()}
+
+    def _train(self, number: int, weights: Mapping[str, float]) -> tuple[dict[str, float], Steps, float]:
         self.model.train()
         rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
         torch.manual_seed(self._seed(number, DROPOUT))
@@ -193,19 +219,62 @@ class FoldRun:
         lr = 0.0
         for step, batch in enumerate(self._batches(rows, self.params.data["batch_size"])):
             lr = self.schedule.lr(number - 1 + (step + 1) / steps)
-            self.optimizer.param_groups[0]["lr"] = lr
             batch = self.objective.augment(batch, self.params, generator)
-            outputs = forward(self.model, batch)
-            terms = self.objective.losses(outputs, batch, self.params, self.statistics)
-            loss = ledger.total(terms)
-            self.optimizer.zero_grad(set_to_none=True)
-            self._scaler.scale(loss).backward()
-            norm = self._clip()
-            self._scaler.step(self.optimizer)
-            self._scaler.update()
+            outputs, terms, norms = self.step(batch, lr, weights, generator)
             with torch.no_grad():
-                ledger.add(terms, self.objective.sums(outputs, batch), norm)
-        return ledger.close(self.arrays.info, number), lr, ledger.mean_norm
+                ledger.add(terms, self.objective.sums(outputs, batch), norms)
+        steps_record = ledger.steps(number)
+        return ledger.close(self.arrays.info).values, steps_record, lr
+
+    def step(
+        self, batch: Batch, lr: float, weights: Mapping[str, float], generator: torch.Generator
+    ) -> tuple[Outputs, dict[str, Term], Tensor]:
+        """One step of the optimizer on an augmented batch.
+
+        Returns:
+            The outputs, the loss terms, and gradient norms before clipping: `[1]`, or `[1 + term]` with those of the
+            weighted terms.
+        """
+        self.optimizer.param_groups[0]["lr"] = lr
+        outputs, terms = self._blended(batch, generator)
+        parts = weighted_means(terms, weights)
+        norms = self._term_norms(parts) if self._per_term else []
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(torch.stack(list(parts.values())).sum()).backward()
+        norm = self._clip()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        return outputs, terms, torch.stack([norm, *norms])
+
+    def _blended(self, batch: Batch, generator: torch.Generator) -> tuple[Outputs, dict[str, Term]]:
+        """Outputs and terms of a batch, or of its blend with itself in another order."""
+
+        def terms_of(outputs: Outputs, batch: Batch) -> dict[str, Term]:
+            return self.objective.losses(outputs, batch, self.params, self.statistics)
+
+        alpha = self.params.augment.get("mixup", 0.0)
+        if not alpha:
+            outputs = forward(self.model, batch)
+            return outputs, terms_of(outputs, batch)
+        other, share = mixup.partners(batch, generator), mixup.draw_share(alpha, generator).to(self.device)
+        blend = mixup.blended(batch, other, self.objective.mixed, share)
+        outputs = forward(self.model, blend)
+        # A target that is blended itself, such as a signal to be restored, is the blend for both.
+        labels = {**other, **{name: blend[name] for name in self.objective.mixed if name in blend}}
+        return outputs, mixup.blended_terms(terms_of(outputs, blend), terms_of(outputs, labels), share)
+
+    def _term_norms(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
+        """Norm of each weighted term's gradient; 0 for a term that depends on nothing."""
+        scale = self._scaler.get_scale()
+        norms = []
+        for loss in parts.values():
+            gradients = (
+                torch.autograd.grad(loss * scale, self._parameters, retain_graph=True, materialize_grads=True)
+                if loss.requires_grad
+                else [torch.zeros((), device=self.device)]
+            )
+            norms.append(get_total_norm(gradients) / scale)
+        return norms
 
     def _batches(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """Batches of nearly equal size: a last batch of one row would break batch normalisation."""

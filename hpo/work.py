@@ -58,6 +58,7 @@ class Surroundings:
             self.spec.metric,
             epochs=epochs or self.spec.budget.epochs,
             schedule_epochs=self.spec.budget.epochs,
+            validation=self.spec.validation,
             seed=self.spec.seed,
             repeat=0 if lease.trial_id is not None else 1 + lease.seed,
             drops=drops,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpo.sampling import boosted_weights, draw
+from hpo.sampling import boosted_weights, draw, part
 
 OFF = {"rare_boost_cap": 1.0, "rare_threshold_share": 0.02}
 
@@ -84,3 +84,13 @@ def test_rows_within_a_class_are_equally_likely() -> None:
     found, share = np.bincount(drawn, minlength=100)[numbers == 1], 10 / 145
     deviation = np.sqrt(40_000 * share * (1 - share))
     assert (np.abs(found - 40_000 * share) < 6 * deviation).all()
+
+
+@pytest.mark.parametrize(("count", "share", "size"), [(40, 0.25, 10), (3, 0.01, 1), (5, 0.5, 2), (0, 0.5, 0)])
+def test_a_part_is_so_many_of_the_rows_in_order(count: int, share: float, size: int) -> None:
+    rows = np.arange(100, 100 + count)
+    first, again = (part(rows, share, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert len(first) == size == len(set(first))
+    assert set(first) <= set(rows)
+    assert (np.diff(first) > 0).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from hpo.objective import LOOP_DEFAULTS, Epoch, Metric
-from hpo.schedule import Schedule, best_epoch, should_stop
+from hpo.schedule import Schedule, Validation, best_epoch, should_stop
 from tests.toy import toy_params
 
 LOSS, F1 = Metric("loss", "minimize"), Metric("f1", "maximize")
@@ -212,6 +213,47 @@ def test_any_named_quantity_can_be_monitored(monitor: Metric, stops: bool) -> No
         for k in (1, 2, 3)
     ]
     assert should_stop(curve, monitor, {"patience": 2, "min_delta": 0.0}, 1) is stops
+
+
+# ---- fast validation
+
+
+def every(number: int, curve: list[Epoch]) -> list[Epoch]:
+    """The curve with full validations at every so many epochs only."""
+    return [replace(one, full=Validation(full_validation_every=number).is_full(one.number, 100)) for one in curve]
+
+
+def test_every_so_many_epochs_and_the_last_are_validated_fully() -> None:
+    validation = Validation(full_validation_every=4)
+    assert [number for number in range(1, 11) if validation.is_full(number, 10)] == [4, 8, 10]
+    assert all(Validation().is_full(number, 10) for number in range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("curve", "patience", "stops_after"),
+    [
+        pytest.param([1, 0, 2, 0, 2, 0, 2, 0], 1, 4, id="a fast value is no gain"),
+        pytest.param([1, 5, 9, 4, 9, 3, 9, 2], 2, None, id="better at every full validation"),
+        pytest.param([1, 5, 1, 5, 1, 5], 3, 6, id="patience counts epochs, but ends at a full validation"),
+    ],
+)
+def test_early_stopping_with_fast_validations(
+    curve: list[float | None], patience: int, stops_after: int | None
+) -> None:
+    stopping = {"patience": patience, "min_delta": 0.0, "min_epochs": 1}
+    assert first_stop(every(2, epochs(curve)), LOSS, stopping) == stops_after
+
+
+def test_a_plateau_is_seen_at_full_validations_only() -> None:
+    ours = schedule("plateau", 12, patience=2)
+    for one in every(4, epochs([1.0] * 12)):
+        ours.observe(one)
+    assert ours.drops == [8, 12]
+
+
+def test_the_best_epoch_was_validated_fully() -> None:
+    best = best_epoch(every(2, epochs([0.1, 0.5, 0.0, 0.4])), LOSS, 1)
+    assert best is not None and best.number == 4
 
 
 # ---- the best epoch

@@ -216,6 +216,15 @@ def test_a_complete_trial_has_the_value_of_its_best_epoch(tmp_path: Path) -> Non
     assert "complete: accuracy" in launched.files.trial_log(launched.record.folder, 0).read_text()
 
 
+def test_only_full_validations_are_reported_and_count(tmp_path: Path) -> None:
+    text = STUDY.replace("epochs: 3}", "epochs: 5}") + "validation: {full_validation_every: 2}\n"
+    ours, theirs = run_one(launch(sqlite(tmp_path), tmp_path, text))
+    assert [epoch.full for epoch in ours.epochs] == [False, True, False, True, True]
+    full = {epoch.number: epoch.validation["accuracy"] for epoch in ours.epochs if epoch.full}
+    assert theirs.intermediate_values == full
+    assert ours.value == theirs.value == max(full.values())
+
+
 def test_a_configuration_that_diverges_is_pruned_and_infeasible(tmp_path: Path) -> None:
     text = STUDY.replace("optimizer: {lr: 3e-2}", "optimizer: {lr: 3e-2}, loss: {scale: 1e30}")
     launched = launch(sqlite(tmp_path), tmp_path, text)

@@ -15,7 +15,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from hpo.objective import LOOP_DEFAULTS, Epoch, Metric, Vocabulary
+from hpo.objective import Epoch, Metric, Vocabulary
+from hpo.schedule import Validation
 from hpo.strict_yaml import DEPTH_LIMIT, SIZE_LIMIT, parse, resolve_scalar
 from hpo.study import NAME, Study, StudyError, Target, differences, read_name
 
@@ -251,7 +252,7 @@ def test_all_mistakes_at_once_with_their_lines() -> None:
 
 
 def _known() -> list[str]:
-    return list({**LOOP_DEFAULTS, **Fake.defaults})
+    return list(Fake().parameters())
 
 
 LR = "lr: {float: [1e-4, 1e-2], log: true}"
@@ -327,6 +328,18 @@ def test_mistakes_of_grammar_say_what_to_mend(text: str, message: str) -> None:
             "study: fake\npruner: {name: median, n_warmup_steps: 1}",
             "unknown key 'pruner.n_warmup_steps'",
         ),
+        (
+            "study: fake",
+            "study: fake\nvalidation: {full_validation_every: 31}",
+            "full_validation_every is 31, more than budget.epochs 30: only the last epoch would be comparable",
+        ),
+        (
+            "study: fake",
+            "study: fake\nvalidation: {fast_share: 1.5}",
+            "validation.fast_share is 1.5: a number above 0 and below 1 is needed",
+        ),
+        ("study: fake", "study: fake\nfixed: {loss: {peek_start: 3}}", "did you mean 'loss.peak_start'?"),
+        ("study: fake", "study: fake\nfixed: {loss: {peak_start: -1}}", "fixed.loss.peak_start is -1: at least 0"),
         ("study: fake", "study: fake\npromotion: {refit: no}", "promotion.refit is 'no': true or false is needed"),
         # the space
         (LR, "lr: {float: [0, 1], log: true}", "line 7: space.optimizer.lr end is 0: above 0 is needed"),
@@ -699,3 +712,26 @@ def test_shipped_studies_are_read(name: str, baseline: str) -> None:
     path = Path(__file__).parents[1] / "studies" / f"{name}.yaml"
     study = Study.read(path, lambda reference: getattr(module, reference.capitalize())())
     assert (study.name, study.baseline) == (name, baseline) and "recommended" in study.configurations
+
+
+# ---- validation and curriculum
+
+
+def test_how_epochs_are_validated_belongs_to_the_study() -> None:
+    text = GOOD + "validation: {full_validation_every: 5, fast_share: 0.1, report_every: 2}\n"
+    study = Study.from_text(text, "studies/x.yaml", resolve)
+    assert study.validation == Validation(full_validation_every=5, fast_share=0.1, report_every=2)
+    assert read().validation == Validation()
+    allowed, refused = differences(read(), study)
+    assert allowed == ["validation.report_every: 5 -> 2"]
+    assert refused == ["validation.full_validation_every: 1 -> 5", "validation.fast_share: 0.25 -> 0.1"]
+
+
+def test_a_curriculum_may_be_searched_when_the_metric_is_the_loss() -> None:
+    """Losses are recorded at their full weights, so that they can be compared."""
+    text = (
+        GOOD[: GOOD.index("configurations")]
+        .replace("metric: macro_f1", "metric: loss")
+        .replace("    focal_gamma: {float: [0, 4], step: 0.5}", "    peak_start: {int: [0, 5]}")
+    )
+    assert "loss.peak_start" in Study.from_text(text, "studies/x.yaml", resolve).space

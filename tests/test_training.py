@@ -14,8 +14,10 @@ from torch import Tensor
 
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
+from hpo.mixup import blended, draw_share, partners
 from hpo.objective import Batch, Fold, Metric, Objective, Outputs, Params, Term
 from hpo.sampling import draw
+from hpo.schedule import Validation
 from hpo.training import AUGMENT, DROPOUT, INIT, ORDER, FoldRun, Interrupted, NonFiniteLoss, seed_for
 from tests.equal import assert_equal, train
 from tests.toy import LOSS, Toy, toy_arrays, toy_params, toy_run
@@ -44,6 +46,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cosine": {"schedule__warmup_epochs": 1},
     "plateau": {"schedule__name": "plateau", "schedule__patience": 0, "schedule__monitor": "mae"},
     "boosted": {"sampling__rare_boost_cap": 4.0},
+    "mixup": {"augment__mixup": 0.4},
+    "curriculum": {"loss__number_start": 2, "loss__ramp_epochs": 2},
+    "fast validation": {"validation": Validation(full_validation_every=3, fast_share=0.3), "gradient_norms": True},
     "stops early": {"stopping__patience": 2, "stopping__min_epochs": 1, "optimizer__lr": 0.3, "epochs": 12},
     "refit": {"fold": Fold(-1, np.arange(80), np.empty(0, np.int64)), "schedule__name": "plateau", "drops": (1, 3)},
 }
@@ -140,7 +145,7 @@ def test_no_two_streams_share_a_seed() -> None:
         for repeat in range(3)
         for fold in range(-1, 5)
         for epoch in range(12)
-        for stream in range(4)
+        for stream in range(5)
     ]
     seeds = {seed_for(*place) for place in places}
     assert len(seeds) == len(places)
@@ -267,6 +272,126 @@ class Unnormalised(Toy):
         net = super().model(params, statistics)
         net.norm = torch.nn.Identity()
         return net
+
+
+def test_the_spread_of_a_term_is_that_of_its_batch_means(arrays: Arrays) -> None:
+    """The rate is too small to change the net, so its batches can be looked at again."""
+    still = {"optimizer__lr": 1e-12, "optimizer__weight_decay": 0.0, "model__dropout": 0.0, "augment__noise": 0.0}
+    run = toy_run(arrays, Unnormalised(), **still, data__batch_size=7)
+    epoch = run.epoch()
+    order = draw(run.fold.train, None, np.random.default_rng(seed_for(3, 0, 0, 1, ORDER)))
+    means: dict[str, list[float]] = {"class": [], "number": []}
+    for rows in np.array_split(order, math.ceil(len(order) / 7)):
+        batch, outputs = whole_split(run, rows)
+        for term, (value, count) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
+            means[term].append(float(value / count))
+    assert set(epoch.spread) == set(means)
+    for term, values in means.items():
+        expected = {"sd": np.std(values), "min": min(values), "max": max(values)}
+        assert epoch.spread[term] == pytest.approx(expected, rel=1e-4)
+    ratio = 1.0 * epoch.train["loss.class"] / (0.5 * epoch.train["loss.number"])
+    assert epoch.ratios() == {"class/number": pytest.approx(ratio)}
+
+
+def test_gradient_norms_per_term_are_those_of_the_weighted_terms_alone(arrays: Arrays) -> None:
+    """One batch, so that the mean over the steps is that of one; a run without the measurement is no other."""
+    options: dict[str, Any] = {"data__batch_size": 1000, "model__dropout": 0.0, "loss__number_weight": 0.25}
+    run, plain = toy_run(arrays, gradient_norms=True, **options), toy_run(arrays, **options)
+    fresh = toy_run(arrays, **options)
+    epoch = run.epoch()
+    assert plain.epoch().gradient_norms == {}
+    for name, value in run.model.state_dict().items():
+        torch.testing.assert_close(value, plain.model.state_dict()[name], rtol=0, atol=0)
+    order = draw(fresh.fold.train, None, np.random.default_rng(seed_for(3, 0, 0, 1, ORDER)))
+    batch = {name: torch.from_numpy(np.asarray(arrays[name])[order]) for name in arrays}
+    noise = torch.Generator().manual_seed(seed_for(3, 0, 0, 1, AUGMENT))
+    batch = fresh.objective.augment(batch, fresh.params, noise)
+    fresh.model.train()
+    for term, weight in (("class", 1.0), ("number", 0.25)):
+        value, count = fresh.objective.losses(fresh.model(batch), batch, fresh.params, fresh.statistics)[term]
+        fresh.optimizer.zero_grad()
+        (weight * value / count).backward()
+        squares = [p.grad.double().square().sum() for p in fresh.model.parameters() if p.grad is not None]
+        assert epoch.gradient_norms[term] == pytest.approx(math.sqrt(sum(map(float, squares))), rel=1e-4)
+
+
+def test_a_curriculum_scales_what_is_trained_and_not_what_is_recorded(arrays: Arrays) -> None:
+    run = toy_run(arrays, loss__number_start=1, loss__ramp_epochs=2, loss__number_weight=0.5)
+    epochs = train(run).epochs
+    assert [epoch.weights["number"] for epoch in epochs] == pytest.approx([0, 0.25, 0.5, 0.5, 0.5])
+    assert {epoch.weights["class"] for epoch in epochs} == {1.0}
+    for epoch in epochs:
+        for values in (epoch.train, epoch.validation):
+            assert values["loss"] == pytest.approx(values["loss.class"] + 0.5 * values["loss.number"])
+
+
+def test_a_term_that_has_not_started_trains_nothing(arrays: Arrays) -> None:
+    late, off = (
+        toy_run(arrays, loss__number_start=3, loss__number_weight=1.0),
+        toy_run(arrays, loss__number_weight=0.0),
+    )
+    late.epoch()
+    off.epoch()
+    for name, value in late.model.state_dict().items():
+        torch.testing.assert_close(value, off.model.state_dict()[name], rtol=0, atol=0)
+
+
+def test_mixup_trains_on_blends_of_inputs_and_of_both_rows_losses(arrays: Arrays) -> None:
+    """Missing labels stay masked: sums and counts are those of both rows, by their shares."""
+    run, fresh = (toy_run(arrays, augment__mixup=0.7, data__batch_size=1000, model__dropout=0.0) for _ in range(2))
+    epoch = run.epoch()
+    order = draw(fresh.fold.train, None, np.random.default_rng(seed_for(3, 0, 0, 1, ORDER)))
+    batch = {name: torch.from_numpy(np.asarray(arrays[name])[order]) for name in arrays}
+    noise = torch.Generator().manual_seed(seed_for(3, 0, 0, 1, AUGMENT))
+    batch = fresh.objective.augment(batch, fresh.params, noise)
+    other, share = partners(batch, noise), draw_share(0.7, noise)
+    fresh.model.train()
+    outputs = fresh.model(blended(batch, other, ["features"], share))
+    own, its = (fresh.objective.losses(outputs, rows, fresh.params, fresh.statistics) for rows in (batch, other))
+    for term in ("class", "number"):
+        value = share * own[term][0] + (1 - share) * its[term][0]
+        count = share * own[term][1] + (1 - share) * its[term][1]
+        assert epoch.train[f"loss.{term}"] == pytest.approx((value / count).item(), rel=1e-5)
+
+
+def test_a_fast_validation_looks_at_the_same_part_and_is_not_compared(arrays: Arrays) -> None:
+    run = toy_run(arrays, validation=Validation(full_validation_every=2, fast_share=0.5), metric=LOSS)
+    seen: list[np.ndarray] = []
+    batches = run._batches
+
+    def watched(rows: np.ndarray, size: int) -> Iterator[Batch]:
+        seen.append(rows)
+        return batches(rows, size)
+
+    run._batches = watched  # type: ignore[method-assign]
+    epochs = train(run).epochs
+    assert [epoch.full for epoch in epochs] == [False, True, False, True, True]
+    validated = seen[1::2]
+    assert [len(rows) for rows in validated] == [17, 34, 17, 34, 34]
+    np.testing.assert_array_equal(validated[0], validated[2])
+    assert set(validated[0]) < set(run.fold.validation)
+    assert "loss" in epochs[0].validation
+    assert epochs[0].get("loss") is None
+    assert epochs[0].get("train.loss") == epochs[0].train["loss"]
+    assert run.best is not None and run.best.full
+
+
+def test_a_classification_report_comes_every_so_often_and_with_the_best_epoch(arrays: Arrays) -> None:
+    never = 100
+    regular = train(toy_run(arrays, validation=Validation(report_every=2), metric=LOSS, stopping__min_epochs=4))
+    assert [epoch.number for epoch in regular.epochs if epoch.report is not None][:2] == [2, 4]
+    sparse = train(toy_run(arrays, validation=Validation(report_every=never), metric=LOSS, stopping__min_epochs=1))
+    assert sparse.best is not None and sparse.best.report is not None
+    recall = sparse.best.report["all"]["recall"]
+    assert recall == pytest.approx(sparse.best.validation["accuracy"])
+    first = sparse.epochs[0].validation["loss"]
+    better = [epoch for epoch in sparse.epochs if epoch.report is not None]
+    assert [epoch.validation["loss"] for epoch in better] == sorted(
+        (e.validation["loss"] for e in better), reverse=True
+    )
+    assert better[0].validation["loss"] == first
+    refit = train(toy_run(arrays, fold=Fold(-1, np.arange(80), np.empty(0, np.int64))))
+    assert all(epoch.full and epoch.report is None for epoch in refit.epochs)
 
 
 def test_what_cannot_be_computed_is_missing(arrays: Arrays) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.files import RunFiles
 from hpo.launching import create_or_resume
-from hpo.objective import LOOP_DEFAULTS, Batch, DataError, Fold, Metric, Objective, Outputs, Params, Split, Sums, Term
+from hpo.objective import Batch, DataError, Fold, Metric, Objective, Outputs, Params, Split, Sums, Term
 from hpo.patience import Patience
 from hpo.records import StudyRecord
 from hpo.search import Search
@@ -40,6 +40,7 @@ class Toy(Objective):
     terms = ("class", "number")
     scores = MappingProxyType({"accuracy": "maximize", "mae": "minimize"})
     prepare_keys: tuple[str, ...] = ("rows",)
+    mixed = ("features",)
     defaults = MappingProxyType(
         {
             "data.batch_size": 16,
@@ -48,6 +49,7 @@ class Toy(Objective):
             "model.width": 8,
             "model.dropout": 0.2,
             "augment.noise": 0.1,
+            "augment.mixup": 0.0,
             "loss.class_weight": 1.0,
             "loss.number_weight": 0.5,
             #: Multiplies the number that is to be learned: 1e30 makes its loss infinite.
@@ -119,6 +121,10 @@ class Toy(Objective):
         names = {"accuracy": sums["right"], "mae": sums["error"]}
         return {name: float(value / count) for name, (value, count) in names.items() if count}
 
+    def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+        right, labelled = sums["right"]
+        return {"all": {"recall": float(right / labelled), "support": float(labelled)}}
+
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         names = np.asarray(info["classes"])
         return {"prediction": names[outputs["logits"].argmax(-1).cpu().numpy()], "number": outputs["number"].numpy()}
@@ -147,7 +153,7 @@ class ToyNet(nn.Module):
 
 def toy_params(**changes: Any) -> Params:
     """Default parameters with changes: `group__key=value`."""
-    flat: dict[str, Any] = {**LOOP_DEFAULTS, **Toy.defaults}
+    flat: dict[str, Any] = Toy().parameters()
     return Params.from_flat(flat | {name.replace("__", "."): value for name, value in changes.items()})
 
 

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import save_file
 
 from hpo.arrays import open_arrays
-from hpo.objective import LOOP_DEFAULTS, Params
+from hpo.objective import Params
 from objectives.abr import Abr
 from objectives.abr_data import LABELS, SAMPLE_COLUMNS, STATICS
 
@@ -26,7 +26,7 @@ def model(tmp_path: Path) -> Path:
     """The folder of an untrained model, in the form of a final one; its subjects are S1, S2, ..."""
     abr, folder = Abr(), tmp_path / "model"
     arrays = open_arrays(abr, None, {}, tmp_path / "cache")
-    params = Params.from_flat({**LOOP_DEFAULTS, **abr.defaults})
+    params = Params.from_flat(abr.parameters())
     statistics = abr.statistics(arrays, np.arange(len(arrays)))
     folder.mkdir()
     save_file(abr.model(params, statistics).state_dict(), folder / "weights.safetensors")

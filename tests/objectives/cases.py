@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hpo.arrays import Arrays, Feed
-from hpo.objective import LOOP_DEFAULTS, Batch, Objective, Params
+from hpo.objective import Batch, Objective, Params
 from objectives import BUILT_IN
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ class Case:
 
     def params(self, **changes: Any) -> Params:
         """Default parameters with changes: `group__key=value`."""
-        flat: Mapping[str, Any] = {**LOOP_DEFAULTS, **self.objective.defaults}
+        flat: Mapping[str, Any] = self.objective.parameters()
         return Params.from_flat({**flat, **{name.replace("__", "."): value for name, value in changes.items()}})
 
     def batch(self, rows: np.ndarray) -> Batch:

@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from hpo.arrays import Feed
 from hpo.checkpoint import Checkpoints
-from hpo.objective import LOOP_DEFAULTS, Batch, Fold, Params
+from hpo.objective import Batch, Fold, Params
 from hpo.training import FoldRun
 from objectives import BUILT_IN
 from tests.equal import assert_equal, train
@@ -61,7 +61,7 @@ def test_listing_the_objectives_does_not_load_torch() -> None:
 def test_every_term_has_a_default_weight_and_every_default_a_group(case: Case) -> None:
     defaults = case.objective.defaults
     assert {f"loss.{term}_weight" for term in case.objective.terms} <= set(defaults)
-    Params.from_flat({**LOOP_DEFAULTS, **defaults})
+    Params.from_flat(case.objective.parameters())
 
 
 # ---- splits
