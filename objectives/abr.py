@@ -41,6 +41,7 @@ class Abr(Objective):
     name = "abr"
     version = 1
     terms = ("signal", "class", "presence", "peak_latency", "peak_amplitude")
+    mixed = ("waveform", "clean", "statics")
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",
@@ -71,6 +72,8 @@ class Abr(Objective):
             "loss.presence_weight": 1.0,
             "loss.peak_latency_weight": 1.0,
             "loss.peak_amplitude_weight": 1.0,
+            #: Epoch after which latency and amplitude begin, see `docs/training.md`.
+            "loss.peak_start": 0,
             #: Focal exponent of the terms class and presence; 0 = cross entropy.
             "loss.focal_gamma": 0.0,
             #: Of the terms class and presence.
@@ -83,6 +86,8 @@ class Abr(Objective):
             "augment.shift": 0.0,
             #: Largest part of the spectrum that is left out of the input, a band per row; 0 = off.
             "augment.frequency_mask": 0.0,
+            #: Alpha of mixup; 0 = off.
+            "augment.mixup": 0.0,
         }
     )
 

@@ -10,7 +10,7 @@ Ten subjects, two averages per tone (click, 1 kHz, 4 kHz) and level (0 to 60 dB 
   the note behind `studies/abr.yaml` suffers from.
 - The noise is smoothed Gaussian noise that falls with the square root of the number of sweeps.
 - Classes follow from level and threshold exactly as in the recordings, so "below threshold" is about half of the rows
-  and ">30 dB" rare. Seven subjects have classes; in every subject about a third of the rows was looked at for a wave V,
+  and ">30 dB" rare. Nine subjects have classes; in every subject about a third of the rows was looked at for a wave V,
   and those with a wave V have latency and amplitude.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from objectives.abr_data import RATE_HZ, SAMPLES, Recordings
 
-SUBJECTS, SUBJECTS_WITH_CLASS = 10, 7
+SUBJECTS, SUBJECTS_WITH_CLASS = 10, 9
 SEED = 5
 FREQS_KHZ = (0.0, 1.0, 4.0)
 LEVELS_DB = np.arange(0, 65, 5)

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.func import vmap
 
+from hpo.study_space import WORDS
 from objectives.class_weights import RULES, class_weights
 
 
@@ -68,3 +69,7 @@ def test_lanes_may_have_counts_of_their_own(rule: str) -> None:
     lanes = vmap(lambda counts: class_weights(counts, rule))(rows)
     for lane, counts in zip(lanes, rows, strict=True):
         torch.testing.assert_close(lane, class_weights(counts, rule))
+
+
+def test_a_study_file_may_name_every_rule() -> None:
+    assert tuple(RULES) == WORDS["loss.class_weights"]
