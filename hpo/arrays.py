@@ -136,7 +136,9 @@ def open_arrays(
     prepared = cache / f"{objective.name}-{(fingerprint or '')[:16]}"
     if fingerprint is not None and prepared.exists():
         return Arrays(prepared)
-    options = {key: values[f"data.{key}"] for key in objective.prepare_keys}
+    # A model trained before an objective had a parameter was trained with what is its default now.
+    defaults = {**objective.defaults, **values}
+    options = {key: defaults[f"data.{key}"] for key in objective.prepare_keys}
     key = {"objective": objective.name, "version": objective.version, "options": options}
     found = _fingerprint(source, key, cache.parent)
     if fingerprint not in (None, found):

@@ -1,6 +1,7 @@
 """A one-dimensional residual net with several heads for short waveforms.
 
-Shape legend: `batch`, `time` (samples), `position` (a quarter as many, rounded up), `width` (channels), `static`, `task`, `class`.
+Shape legend: `batch`, `time` (samples), `position` (a quarter as many, rounded up), `width` (channels), `static`,
+`task`, `head`, `class`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ BLOCKS = 2
 STRIDE = 4  #: samples per position
 #: Hidden units of a head. Wide, because heads cost little and a wide layer moves faster at a small learning rate.
 HIDDEN = 1024
-SHARPNESS = 5.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class WaveformNet(nn.Module):
 
     def _pool(self, features: Tensor, context: Tensor) -> Tensor:
         """What each head sees: its features, the place it looks at, the context; `[batch, head, 2 width + 1]`."""
-        share = torch.softmax(SHARPNESS * self.attention(features), -1)  # [batch, head, position]
+        share = torch.softmax(self.attention(features), -1)  # [batch, head, position]
         seen = torch.einsum("bhp,bwp->bhw", share, features)
         where = (share * self.place).sum(-1, keepdim=True)
         pooled: Tensor = self.dropout(torch.cat([seen, where, context[:, None].expand_as(seen)], -1))

@@ -8,6 +8,7 @@ only; each loss term and each score counts the rows that are labelled for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.objective import Batch, Objective, Outputs, Params, Split, Sums, Term
+from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.waveform import Scaling, WaveformNet
-from objectives import abr_data, abr_synthetic, losses, scores, splits
-from objectives.abr_data import EARLIEST_MS, RATE_HZ, SAMPLES, WINDOW_MS
+from objectives import abr_data, abr_source, abr_synthetic, losses, scores, splits
+from objectives.abr_data import EARLIEST_MS, Grid
 from objectives.class_weights import class_weights
 
 if TYPE_CHECKING:
@@ -33,13 +34,14 @@ LABELS = MappingProxyType(
 
 @final
 class Abr(Objective):
-    """Multi-task learning on averaged brainstem responses (`waveforms.csv`, see `objectives.abr_data`).
+    """Multi-task learning on averaged brainstem responses (files: see `objectives.abr_csv` and `abr_epl`).
 
     Beware: the first 3 ms at 90 dB and above are stimulus artefact; the network sees them and the level.
     """
 
     name = "abr"
-    version = 1
+    version = 2
+    prepare_keys = ("rate_hz", "window_ms")
     terms = ("signal", "class", "presence", "peak_latency", "peak_amplitude")
     mixed = ("waveform", "clean", "statics")
     scores = MappingProxyType(
@@ -60,6 +62,9 @@ class Abr(Objective):
     defaults = MappingProxyType(
         {
             "data.batch_size": 64,
+            #: Every waveform is resampled to this rate, Hz, and cut to this window after stimulus onset, ms.
+            "data.rate_hz": float(abr_data.RATE_HZ),
+            "data.window_ms": abr_data.WINDOW_MS,
             #: No class of a typical set is under 2 %; what is under 15 % counts as rare.
             "sampling.rare_threshold_share": 0.15,
             #: Channels; a multiple of 8.
@@ -82,7 +87,7 @@ class Abr(Objective):
             "loss.class_weights": "none",
             #: Gaussian noise on the input, as a share of the waveform's own standard deviation; 0 = off.
             "augment.noise": 0.0,
-            #: Largest shift in time in samples of 0.05 ms, each way; latency labels move along. 0 = off.
+            #: Largest shift in time in samples of the grid, each way; latency labels move along. 0 = off.
             "augment.shift": 0.0,
             #: Largest part of the spectrum that is left out of the input, a band per row; 0 = off.
             "augment.frequency_mask": 0.0,
@@ -92,14 +97,16 @@ class Abr(Objective):
     )
 
     def prepare(self, source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
-        """Write the arrays of a CSV, or of made-up waveforms.
+        """Write the arrays of recordings, or of made-up waveforms, on the grid that `data` asks for.
 
-        `waveform` float32 `[rows, 200]` uV; `statics` float32 `[rows, 4]` = level dB, frequency kHz, log10 of the
+        `waveform` float32 `[rows, samples]` uV; `statics` float32 `[rows, 4]` = level dB, frequency kHz, log10 of the
         sweeps, 1 for a click; `subject` int64, number in `info["subjects"]`; `hearing_class` and `present` int64, -1 =
-        missing; `latency_ms` and `amplitude_uv` float32, NaN = missing.
+        missing; `latency_ms` and `amplitude_uv` float32, NaN = missing; where rows come from several files, `file`
+        int64, number in `info["files"]`.
         """
-        read = abr_synthetic.generate() if source is None else abr_data.read(source)
-        recordings, doubtful = read.masked_picks()
+        grid = Grid.of(data)
+        read = _made_up(grid) if source is None else abr_source.read(source, grid)
+        recordings, doubtful = read.masked_picks(grid.end_ms)
         subjects, subject = np.unique(recordings.subject, return_inverse=True)
         level, freq, sweeps = recordings.statics.T
         statics = np.stack([level, freq, np.log10(sweeps), freq == 0], axis=1)
@@ -110,14 +117,16 @@ class Abr(Objective):
             folder.add(name, getattr(recordings, name))
         classes = max(int(recordings.hearing_class.max()) + 1, 2)  # a net needs two even where nothing is labelled
         info: dict[str, Any] = {"classes": list(abr_data.CLASSES[:classes]), "subjects": subjects.tolist()}
-        info |= {"sampling_rate_hz": RATE_HZ, "synthetic": source is None, "notes": []}
-        if source is not None and recordings.absent:
-            lacks = f"{abr_data.file_of(source).name}, line 1: no column {abr_data.some(recordings.absent)}"
-            info["unlabelled"] = f"{lacks}; label columns may be empty, but only predictions do without them"
+        info |= {"sampling_rate_hz": grid.rate_hz, "window_ms": grid.end_ms, "synthetic": source is None}
+        info |= {"notes": list(recordings.notes), "unlabelled": recordings.unlabelled}
+        if recordings.file is not None:
+            files, number = np.unique(recordings.file, return_inverse=True)
+            folder.add("file", number.astype(np.int64))
+            info["files"] = files.tolist()
         if doubtful:
             info["notes"].append(
                 f"latency and amplitude of {doubtful} picks before {abr_data.EARLIEST_MS:g} ms or after the window's "
-                f"end ({WINDOW_MS:g} ms) are treated as missing; the rows stay"
+                f"end ({grid.end_ms:g} ms) are treated as missing; the rows stay"
             )
         return info
 
@@ -146,7 +155,8 @@ class Abr(Objective):
         """
         present = self.labels(arrays)[rows]
         counts = np.bincount(present[present >= 0], minlength=len(arrays.info["classes"]))
-        after = round(EARLIEST_MS * 1e-3 * arrays.info["sampling_rate_hz"])
+        samples = arrays["waveform"].shape[1]
+        after = min(round(EARLIEST_MS * 1e-3 * arrays.info["sampling_rate_hz"]), samples // 2)
         return {
             "response": _median_spread(arrays["waveform"][rows, after:]),
             "wave": _mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
@@ -161,7 +171,8 @@ class Abr(Objective):
         names = ("wave", "response", "statics", "latency", "amplitude")
         scaling = Scaling(**{name: statistics[name] for name in names})
         classes, p = len(statistics["class_rows"]), params.model
-        return WaveformNet(classes, p["width"], p["dropout"], scaling, SAMPLES, p["class_heads"])
+        samples = Grid.of(params.data).samples
+        return WaveformNet(classes, p["width"], p["dropout"], scaling, samples, p["class_heads"])
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Shift each waveform in time, with its latency; add noise to the input and leave a band of its spectrum out.
@@ -171,11 +182,12 @@ class Abr(Objective):
         wave, device = batch["waveform"], batch["waveform"].device
         draw = torch.rand((3, len(wave)), generator=generator, device=generator.device).to(device, wave.dtype)
         white = torch.randn(wave.shape, generator=generator, device=generator.device).to(device, wave.dtype)
+        grid = Grid.of(params.data)
         shift = (2 * draw[0] - 1) * params.augment["shift"]
         clean = _delay(wave, shift)
         noisy = clean + white * wave.std(-1, keepdim=True) * params.augment["noise"]
-        latency = batch["latency_ms"] + shift * (1e3 / RATE_HZ)
-        visible = (latency >= 0) & (latency <= WINDOW_MS)
+        latency = batch["latency_ms"] + shift * (1e3 / grid.rate_hz)
+        visible = (latency >= 0) & (latency <= grid.end_ms)
         return {
             **batch,
             "clean": clean,
@@ -251,10 +263,11 @@ class Abr(Objective):
         return columns | {f"p.{name}": probability[:, k] for k, name in enumerate(info["classes"])}
 
     def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Subject, level and frequency, of which a series of recordings has one row each."""
+        """Subject, level and frequency, of which a series has one row each, after the file where there are several."""
         level, frequency = arrays["statics"][:, :2].T
         subject = np.asarray(arrays.info["subjects"])[arrays["subject"]]
-        return {"subject": subject, "level_db": level, "freq_khz": frequency}
+        files = {"file": np.asarray(arrays.info["files"])[arrays["file"]]} if "files" in arrays.info else {}
+        return {**files, "subject": subject, "level_db": level, "freq_khz": frequency}
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
         """Rows per class, per subject, and without a label for each task."""
@@ -262,6 +275,14 @@ class Abr(Objective):
         missing = {title: int((~_labelled(arrays[name])).sum()) for name, title in LABELS.items()}
         subject = dict(zip(arrays.info["subjects"], rows.tolist(), strict=True))
         return {**super().counts(arrays), "subject": subject, "missing label": missing}
+
+
+def _made_up(grid: Grid) -> abr_data.Recordings:
+    """The made-up responses on a grid."""
+    made = abr_synthetic.generate()
+    if lack := grid.lacks(made.waveform.shape[1], abr_data.RATE_HZ, 0.0):
+        raise DataError(f"made-up responses: {lack}")
+    return replace(made, waveform=grid.place(made.waveform, abr_data.RATE_HZ, 0.0))
 
 
 def _labelled(values: np.ndarray) -> np.ndarray:

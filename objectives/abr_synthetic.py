@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from objectives.abr_data import RATE_HZ, SAMPLES, Recordings
+from objectives.abr_data import RATE_HZ, SAMPLES, Recordings, class_of_level
 
 SUBJECTS, SUBJECTS_WITH_CLASS = 10, 9
 SEED = 5
@@ -54,16 +54,11 @@ def generate() -> Recordings:
         subject=np.array([f"S{number + 1:02d}" for number in subject]),
         statics=np.stack([level_db, freq_khz, n_sweeps], axis=1).astype(np.float64),
         waveform=waveform.astype(np.float32),
-        hearing_class=np.where(subject < SUBJECTS_WITH_CLASS, _hearing_class(above_db), -1),
+        hearing_class=np.where(subject < SUBJECTS_WITH_CLASS, class_of_level(above_db), -1),
         present=present,
         latency_ms=np.where(present == 1, latency_ms[:, -1].astype(np.float32), nothing),
         amplitude_uv=np.where(present == 1, amplitude_uv[:, -1].astype(np.float32), nothing),
     )
-
-
-def _hearing_class(above_db: np.ndarray) -> np.ndarray:
-    """Class 0 to 3 of a level above threshold: below, 0-10, 15-30, more than 30 dB."""
-    return np.asarray(np.digitize(above_db, [0, 12.5, 32.5]), np.int64)
 
 
 def _waves(above_db: np.ndarray, freq_khz: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -76,7 +76,9 @@ def grouped_folds(
     found, member = np.unique(groups, return_inverse=True)
     if len(found) < folds:
         few = ", ".join(str(names[g] if names else g) for g in found)
-        raise DataError(f"{folds} folds need at least {folds} groups, the data have {len(found)}: {few}")
+        fewer = f"set folds: {{count: {len(found)}}} in the study's file" if len(found) > 1 else "one cannot be split"
+        text = f"{folds} folds need at least {folds} groups, the data have {len(found)}: {few}"
+        raise DataError(f"{text}; {fewer}, or add recordings of more groups")
     table = np.stack([kinds[member == g].sum(0) for g in range(len(found))])
     sizes = np.bincount(member)
     climbs = [_climb(table, sizes, folds, np.random.default_rng([seed, start])) for start in range(_STARTS)]

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from hpo.arrays import open_arrays
 from hpo.objective import Params
 from objectives.abr import Abr
-from objectives.abr_data import LABELS, SAMPLE_COLUMNS, STATICS
+from objectives.abr_data import LABELS, SAMPLES, STATICS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ROWS = [["B7", "60.5", "0", "512"], ["A1", "90", "8", "1024"], ["A1", "95", "8", "1024"]]
@@ -38,11 +38,11 @@ def model(tmp_path: Path) -> Path:
 
 
 def write(path: Path, labels: tuple[str, ...]) -> None:
-    wave = [str(0.01 * k) for k in range(len(SAMPLE_COLUMNS))]
+    waves = [[str(0.01 * (k + row)) for k in range(SAMPLES)] for row in range(len(ROWS))]
     with path.open("w", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["subject", *STATICS, *labels, *SAMPLE_COLUMNS])
-        table.writerows([*row, *[""] * len(labels), *wave] for row in ROWS)
+        table.writerow(["subject", *STATICS, *labels, *(f"s{k}" for k in range(SAMPLES))])
+        table.writerows([*row, *[""] * len(labels), *wave] for row, wave in zip(ROWS, waves, strict=True))
 
 
 @pytest.mark.parametrize("labels", [(), LABELS[1:], LABELS], ids=["none", "some", "empty"])
