@@ -69,7 +69,7 @@ def test_subjects_are_set_aside_for_a_test_only_where_the_folds_can_spare_them(m
     assert 2 <= len(tested) <= 3
     assert not tested & set(arrays["subject"][split.refit().train].tolist())
     assert set(arrays["hearing_class"][split.test].tolist()) >= {0, 1, 2, 3}
-    assert len(objective.split(arrays, 6, SEED).test) == 0  # seven subjects have classes, six folds need six
+    assert len(objective.split(arrays, 8, SEED).test) == 0  # nine subjects have classes, eight folds need eight
 
 
 def test_more_folds_than_subjects_are_refused_with_their_names(recorded: Case) -> None:
