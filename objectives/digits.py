@@ -45,6 +45,7 @@ class Digits(Objective):
     name = "digits"
     version = 1
     terms = ("class",)
+    mixed = ("image",)
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",
@@ -73,6 +74,8 @@ class Digits(Objective):
             "augment.shift": 0.0,
             #: Standard deviation of Gaussian noise, in units of full ink; 0 = off.
             "augment.noise": 0.0,
+            #: Alpha of mixup; 0 = off.
+            "augment.mixup": 0.0,
         }
     )
 
