@@ -297,16 +297,3 @@ def estimate(spec: Study, seconds_per_epoch: float, workers: int) -> Estimate:
         trainings=proof + spec.promotion.refit,
         promotion=(proof + refit) * training / workers,
     )
-
-
-def space_warnings(spec: Study) -> Iterator[str]:
-    """A finite space that is smaller than the budget."""
-    points = spec.points()
-    if points is not None and points < spec.budget.trials:
-        yield f"the space has {points} points, fewer than budget.trials {spec.budget.trials}: the search ends early"
-
-
-def first_params(spec: Study, configuration: str) -> Params:
-    """The values of a configuration, as its trial would have them."""
-    values = spec.configurations[configuration]
-    return spec.params({key: values[key] for key in spec.space}, configuration)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hpo.arrays import Arrays
+from hpo.check_study import limits
 from hpo.objective import DataError, Fold, Objective, Params, Split
 from hpo.study import Study
 
@@ -65,7 +65,7 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
         notes=tuple(map(str, arrays.info.get("notes", ()))),
         counts=objective.counts(arrays),
         folds=folds,
-        warnings=(*_absent_classes(folds), *_smallfold_list(folds, _largest_batch(spec, params))),
+        warnings=(*_absent_classes(folds), *_smallfold_list(folds, largest_batch(spec, params))),
         problems=tuple(_overlaps(split)),
     )
 
@@ -108,13 +108,9 @@ def _smallfold_list(folds: tuple[FoldRows, ...], batch: int) -> Iterator[str]:
         yield f"{fold_list(few)}: {rows} training rows are fewer than a batch of {batch}; lower data.batch_size"
 
 
-def _largest_batch(spec: Study, params: Params) -> int:
-    searched = spec.space.get("data.batch_size")
-    if isinstance(searched, IntDistribution):
-        return searched.high
-    if isinstance(searched, CategoricalDistribution):
-        return max(int(choice) for choice in searched.choices if choice is not None)
-    return int(params.data["batch_size"])
+def largest_batch(spec: Study, params: Params) -> int:
+    """Of all trials of a study."""
+    return int(limits(spec.space.get("data.batch_size"), params.data["batch_size"])[1])
 
 
 def _overlaps(split: Split) -> Iterator[str]:

@@ -36,15 +36,15 @@ class Plot:
         return Markup(text)
 
 
-def render(sections: Mapping[str, Any], plots: Sequence[Plot]) -> str:
-    """The whole page; `sections` are the variables of `TEMPLATE`."""
+def render(sections: Mapping[str, Any], plots: Sequence[Plot], template: str | None = None) -> str:
+    """The whole page; `sections` are the variables of the template, `TEMPLATE` by default."""
     blocks: Any = {"trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(autoescape=True, finalize=_harmless, undefined=StrictUndefined, **blocks)
     # The library's text contains no `</script`; checked, because the page would silently end there.
     library = get_plotlyjs()
     if "</script" in library:
         raise RuntimeError("plotly.js holds '</script' and cannot be put inline; use another version of plotly")
-    return environment.from_string(TEMPLATE).render(
+    return environment.from_string(template or TEMPLATE).render(
         **sections,
         plots={plot.key: plot for plot in plots},
         plotly=Markup(library),

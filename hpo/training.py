@@ -210,21 +210,25 @@ class FoldRun:
         return {term: self.params.loss[f"{term}_weight"] * factor for term, factor in factors.items()}
 
     def _train(self, number: int, weights: Mapping[str, float]) -> tuple[dict[str, float], Steps, float]:
-        self.model.train()
-        rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
-        torch.manual_seed(self._seed(number, DROPOUT))
         generator = torch.Generator(self.device).manual_seed(self._seed(number, AUGMENT))
         ledger = Ledger(self.objective, self.params)
-        steps = math.ceil(len(rows) / self.params.data["batch_size"])
+        steps = math.ceil(len(self.fold.train) / self.params.data["batch_size"])
         lr = 0.0
-        for step, batch in enumerate(self._batches(rows, self.params.data["batch_size"])):
+        for step, batch in enumerate(self.training_batches(number, generator)):
             lr = self.schedule.lr(number - 1 + (step + 1) / steps)
-            batch = self.objective.augment(batch, self.params, generator)
             outputs, terms, norms = self.step(batch, lr, weights, generator)
             with torch.no_grad():
                 ledger.add(terms, self.objective.sums(outputs, batch), norms)
         steps_record = ledger.steps(number)
         return ledger.close(self.arrays.info).values, steps_record, lr
+
+    def training_batches(self, number: int, generator: torch.Generator) -> Iterator[Batch]:
+        """The batches of an epoch in its order, augmented with draws from the generator; dropout is seeded, too."""
+        self.model.train()
+        rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
+        torch.manual_seed(self._seed(number, DROPOUT))
+        for batch in self._batches(rows, self.params.data["batch_size"]):
+            yield self.objective.augment(batch, self.params, generator)
 
     def step(
         self, batch: Batch, lr: float, weights: Mapping[str, float], generator: torch.Generator

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
 from hpo.arrays import Arrays, Feed, open_arrays
-from hpo.check import Subject, Training, estimate, first_params, space_warnings, train_fold, train_two_batches
+from hpo.check import Subject, Training, estimate, train_fold, train_two_batches
 from hpo.check_data import DataFindings, look_at_data, split_of
+from hpo.check_study import curriculum_warnings, first_params, space_warnings
 from hpo.cli.group import hpo as group
 from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Params, Split, Term
 from hpo.study import Study
@@ -235,6 +236,26 @@ def test_a_space_smaller_than_the_budget_is_warned_of() -> None:
     spec = Study.from_text(text, "/toy.yaml", lambda _: Toy())
     assert list(space_warnings(spec)) == [
         "the space has 2 points, fewer than budget.trials 4: the search ends early",
+    ]
+
+
+def test_a_curriculum_that_outlasts_the_budget_is_warned_of() -> None:
+    """A term that starts at `s` counts fully from epoch `s + ramp_epochs`."""
+
+    def warned(text: str) -> list[str]:
+        return list(curriculum_warnings(Study.from_text(text, "/toy.yaml", lambda _: Toy()), Toy.terms))
+
+    assert not warned(STUDY)
+    fixed = STUDY.replace("fixed:", "fixed:\n  loss: {number_start: 1, ramp_epochs: RAMP}")
+    assert not warned(fixed.replace("RAMP", "1"))
+    way = "lower loss.*_start or loss.ramp_epochs, or raise the budget"
+    assert warned(fixed.replace("RAMP", "2")) == [
+        f"configuration 'before': loss term number counts fully from epoch 3 on, of budget.epochs 3; {way}"
+    ]
+    searched = STUDY.replace("space:", "space:\n  loss: {class_start: {int: [0, 4]}, number_start: {int: [0, 4]}}")
+    searched = searched.replace("before: {", "before: {loss: {class_start: 0, number_start: 0}, ")
+    assert warned(searched) == [
+        f"the end of the space: loss terms class, number count fully from epoch 5 on, of budget.epochs 3; {way}"
     ]
 
 

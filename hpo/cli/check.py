@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hpo.cli.check_view import CheckView
     from hpo.study import Study
 
+#: What was found, for --json; warnings; problems.
+Outcome = tuple[dict[str, Any], list[str], list[str]]
+
 
 @click.command()
 @click.argument("study")
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
 @click.option("--fold", type=click.IntRange(0), help="Train this fold instead of two batches; default the search fold.")
 @click.option("--epochs", type=click.IntRange(1), help="Train a fold for so many epochs; default the budget's.")
 @click.option("--configuration", help="Which one to train; default the first.")
+@click.option("--lr-range", is_flag=True, help="Instead: train with a growing learning rate; which rates to search?")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Page of --lr-range; default in '.'.")
+@click.option("--batch-size", is_flag=True, help="Instead: find the largest batch that fits, and the fastest per row.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 @placed
 def check(
@@ -43,6 +49,9 @@ def check(
     fold: int | None,
     epochs: int | None,
     configuration: str | None,
+    lr_range: bool,
+    plot: Path | None,
+    batch_size: bool,
     as_json: bool,
     place: Place,
 ) -> None:
@@ -52,13 +61,19 @@ def check(
     with --fold or --epochs a whole fold instead, each epoch on a line. No database is touched. Exit code 0 means that
     all is well, 1 that training would fail (a loss is not finite, ...), 2 that file, data or options are wrong.
 
+    --lr-range trains one fold with a rate that grows from 1e-7 to 10 and says from which to which rate to search, with
+    a page NAME-lr-range.html (with --json only where --plot names one). --batch-size doubles the batch of real training
+    steps until memory or the fold's rows end. Both are for one configuration; try the others with --configuration.
+
     \b
     hpo check digits
     hpo check abr --data recordings/ --device cuda:0
     hpo check my_study.yaml --fold 1 --epochs 3 --configuration recommended
+    hpo check abr --data recordings/ --lr-range --plot rates.html
+    hpo check abr --data recordings/ --batch-size --device cuda:0
     """
+    _one_question(lr_range, batch_size, epochs, plot)
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
-    from hpo.check import estimate, space_warnings
     from hpo.cli.check_view import CheckView
     from hpo.cli.terminal import Terminal
 
@@ -66,27 +81,31 @@ def check(
     spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
-    chosen, number = _device(device, workers)
+    chosen, workers = _device(device, workers)
     view.study(spec)
     subject, findings = _prepare(spec, name, place, chosen)
-    view.data(findings)
-    view.device(chosen)
-    if fold is None and epochs is None:
-        training = _two_batches(subject)
-        view.batches(subject, name, training)
+    if lr_range or batch_size:
+        page = plot if plot or as_json else Path(f"{spec.name}-lr-range.html")
+        record, warnings, problems = _probe(subject, findings, name, fold, page if lr_range else None, lr_range, view)
     else:
-        training = _fold(subject, name, fold, epochs, view)
-    seconds = training.seconds_per_epoch
-    time = estimate(spec, seconds, number) if seconds is not None else None
-    view.time(spec, training, time)
-    problems = [*findings.problems, *training.problems]
-    warnings = [*space_warnings(spec), *findings.warnings, *training.warnings]
+        record, warnings, problems = _train(subject, findings, name, fold, epochs, workers, view)
     view.verdict(warnings, problems)
     if as_json:
-        record = _record(spec, name, chosen, findings, training)
-        record |= {"estimate": time and asdict(time), "warnings": warnings, "problems": problems}
-        click.echo(json.dumps(record | {"ok": not problems}))
+        head = {"study": spec.name, "objective": spec.objective, "configuration": name, "device": str(chosen)}
+        verdict = {"warnings": warnings, "problems": problems, "ok": not problems}
+        click.echo(json.dumps(head | record | verdict))
     sys.exit(1 if problems else 0)
+
+
+def _one_question(lr_range: bool, batch_size: bool, epochs: int | None, plot: Path | None) -> None:
+    """Refuse options that contradict each other."""
+    if lr_range and batch_size:
+        raise Mistake("--lr-range and --batch-size are two questions: ask one after the other")
+    if epochs is not None and (lr_range or batch_size):
+        other, what = ("--lr-range", "steps of its own") if lr_range else ("--batch-size", "single steps")
+        raise Mistake(f"--epochs {epochs}: {other} trains {what}, no epochs; leave one of the two out")
+    if plot is not None and not lr_range:
+        raise Mistake(f"--plot {plot}: only --lr-range draws; add it, or leave --plot out")
 
 
 def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Study, str]:
@@ -121,8 +140,9 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
     from hpo.arrays import Feed, open_arrays
-    from hpo.check import Subject, first_params
+    from hpo.check import Subject
     from hpo.check_data import look_at_data, split_of
+    from hpo.check_study import first_params
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
@@ -133,6 +153,36 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
         findings = look_at_data(spec, objective, arrays, split, params)
     feed = Feed(arrays, device)
     return Subject(spec=spec, objective=objective, arrays=arrays, split=split, feed=feed, params=params), findings
+
+
+def _train(
+    subject: Subject,
+    findings: DataFindings,
+    name: str,
+    fold: int | None,
+    epochs: int | None,
+    workers: int,
+    view: CheckView,
+) -> Outcome:
+    """Data, two batches or a whole fold, and the time that the study would take."""
+    from hpo.check import estimate
+    from hpo.check_study import curriculum_warnings, space_warnings
+
+    spec = subject.spec
+    view.data(findings)
+    view.device(subject.feed.device)
+    if fold is None and epochs is None:
+        training = _two_batches(subject)
+        view.batches(subject, name, training)
+    else:
+        training = _fold(subject, name, fold, epochs, view)
+    seconds = training.seconds_per_epoch
+    time = estimate(spec, seconds, workers) if seconds is not None else None
+    view.time(spec, training, time)
+    odd = [*space_warnings(spec), *curriculum_warnings(spec, subject.objective.terms)]
+    record = _record(spec, findings, training) | {"estimate": time and asdict(time)}
+    warnings = [*odd, *findings.warnings, *training.warnings]
+    return record, warnings, [*findings.problems, *training.problems]
 
 
 def _two_batches(subject: Subject) -> Training:
@@ -153,6 +203,28 @@ def _fold(subject: Subject, name: str, fold: int | None, epochs: int | None, vie
     return training
 
 
+def _probe(
+    subject: Subject,
+    findings: DataFindings,
+    name: str,
+    fold: int | None,
+    page: Path | None,
+    lr_range: bool,
+    view: CheckView,
+) -> Outcome:
+    """One of the two questions that steps without epochs answer."""
+    from hpo.cli.probe import try_batches, try_rates
+
+    view.source(findings)
+    view.device(subject.feed.device)
+    number = subject.spec.folds.search if fold is None else fold
+    if lr_range:
+        found, warnings, problems = try_rates(subject, name, number, findings, page, view)
+    else:
+        found, warnings, problems = try_batches(subject, name, number, view)
+    return found | {"fold": number, "synthetic": findings.synthetic}, warnings, problems
+
+
 @contextmanager
 def _working(what: str) -> Iterator[None]:
     """Say on the error stream what takes a while, so that the output stays clean."""
@@ -167,12 +239,11 @@ def _working(what: str) -> Iterator[None]:
         yield
 
 
-def _record(spec: Study, name: str, device: torch.device, findings: DataFindings, training: Training) -> dict[str, Any]:
+def _record(spec: Study, findings: DataFindings, training: Training) -> dict[str, Any]:
     """What was found as plain values, for scripts."""
-    record: dict[str, Any] = {"study": spec.name, "objective": spec.objective, "configuration": name}
-    record |= {"device": str(device), "searched": len(spec.space), "points": spec.points()}
     data = {key: value for key, value in asdict(findings).items() if key not in ("warnings", "problems")}
     trained: dict[str, Any] = {"epochs": [epoch.to_json() for epoch in training.epochs]}
     trained |= {"best_epoch": training.best and training.best.number, "labelled": training.labelled}
     trained |= {"unreached": training.unreached, "seconds_per_epoch": training.seconds_per_epoch}
-    return record | {"budget": asdict(spec.budget), "data": data, "training": trained}
+    record = {"searched": len(spec.space), "points": spec.points(), "budget": asdict(spec.budget)}
+    return record | {"data": data, "training": trained}

@@ -33,6 +33,13 @@ class CheckView:
     def say(self, label: str, text: str) -> None:
         self._write(f"{label:<10} {text}")
 
+    def line(self, text: str) -> None:
+        self._write(text)
+
+    def wrapped(self, label: str, text: str) -> None:
+        """As `say`, over as many lines as it takes."""
+        self._wrapped(f"{label:<10} {text}", indent=11)
+
     def _wrapped(self, text: str, indent: int) -> None:
         self._write(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
 
@@ -41,20 +48,24 @@ class CheckView:
         self.say("study", f"{spec.name} ({spec.source}), objective {spec.objective}, {way.direction} {way.name}")
         size = "infinitely many points" if points is None else f"{points} points"
         searched = f"{len(spec.space)} searched parameter{'s' * (len(spec.space) > 1)}"
-        self._wrapped(f"{'space':<10} {searched}, {size}: {', '.join(spec.space)}", indent=11)
+        self.wrapped("space", f"{searched}, {size}: {', '.join(spec.space)}")
         budget, promotion = spec.budget, spec.promotion
         hours = f" or {budget.hours:g} training hours" if budget.hours is not None else ""
         text = f"{budget.trials} trials{hours}, each of at most {budget.epochs} epochs on fold {spec.folds.search}"
         proof = "best" + " and the baseline" * promotion.baseline
         self.say("budget", f"{text}; then {proof} on all {spec.folds.count} folds" + ", a refit" * promotion.refit)
 
-    def data(self, found: DataFindings) -> None:
+    def source(self, found: DataFindings) -> None:
+        """Where the data come from, loudly where they are made up."""
         if found.synthetic:
             text = "SYNTHETIC DATA: no --data was given, the objective generates its own. Results say nothing about"
             self._write(Text(f"{text}\nreal recordings.", "bold red"))
         self.say("data", found.source)
         rows = f"{found.rows} rows, {found.test_rows} of them for the final test"
         self.say("", f"{rows}; fingerprint {found.fingerprint[:16]}")
+
+    def data(self, found: DataFindings) -> None:
+        self.source(found)
         for note in found.notes:
             self.say("note", note)
         self._write("")
