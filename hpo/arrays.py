@@ -124,7 +124,8 @@ def open_arrays(
     Args:
         objective: whose `prepare` reads the source.
         source: folder or file with the raw data; None for the objective's own (synthetic or bundled) data.
-        values: flat parameters, of which `prepare` gets those of the group `data` that it names in `prepare_keys`.
+        values: flat parameters, of which `prepare` gets those of the group `data` that it names in `prepare_keys`;
+            the objective's defaults for those left out.
         cache: folder of all prepared data sets.
         fingerprint: of the data a study was launched with, which are opened without a look at the raw ones.
         labelled: whether labels are needed; predictions do without.
@@ -136,9 +137,8 @@ def open_arrays(
     prepared = cache / f"{objective.name}-{(fingerprint or '')[:16]}"
     if fingerprint is not None and prepared.exists():
         return Arrays(prepared)
-    # A model trained before an objective had a parameter was trained with what is its default now.
-    defaults = {**objective.defaults, **values}
-    options = {key: defaults[f"data.{key}"] for key in objective.prepare_keys}
+    complete = {**objective.defaults, **values}
+    options = {key: complete[f"data.{key}"] for key in objective.prepare_keys}
     key = {"objective": objective.name, "version": objective.version, "options": options}
     found = _fingerprint(source, key, cache.parent)
     if fingerprint not in (None, found):

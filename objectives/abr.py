@@ -115,8 +115,8 @@ class Abr(Objective):
         folder.add("subject", subject.astype(np.int64))
         for name in LABELS:
             folder.add(name, getattr(recordings, name))
-        classes = max(int(recordings.hearing_class.max()) + 1, 2)  # a net needs two even where nothing is labelled
-        info: dict[str, Any] = {"classes": list(abr_data.CLASSES[:classes]), "subjects": subjects.tolist()}
+        # All classes, whether they occur or not: a model must be able to meet recordings that have the others.
+        info: dict[str, Any] = {"classes": list(abr_data.CLASSES), "subjects": subjects.tolist()}
         info |= {"sampling_rate_hz": grid.rate_hz, "window_ms": grid.end_ms, "synthetic": source is None}
         info |= {"notes": list(recordings.notes), "unlabelled": recordings.unlabelled}
         if recordings.file is not None:

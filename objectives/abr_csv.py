@@ -29,7 +29,18 @@ from pathlib import Path
 import numpy as np
 
 from hpo.objective import DataError
-from objectives.abr_data import CLASSES, LABELS, LOWEST_RATE_HZ, RATE_HZ, STATICS, Grid, Recordings, listing, some
+from objectives.abr_data import (
+    CLASSES,
+    LABELS,
+    LARGEST,
+    LOWEST_RATE_HZ,
+    RATE_HZ,
+    STATICS,
+    Grid,
+    Recordings,
+    listing,
+    some,
+)
 
 FILE_NAME = "waveforms.csv"
 #: Optional columns that say when samples were taken, and what holds for files without them.
@@ -188,7 +199,7 @@ class _Rows:
         """float64 `[time]`; all cells are converted at once, and looked at one by one only where that fails."""
         try:
             wave = np.array(cells, np.float64)
-            if np.isfinite(wave).all():
+            if (np.abs(wave) <= LARGEST).all():  # False for NaN
                 return wave
         except ValueError:
             pass
@@ -206,6 +217,9 @@ class _Rows:
             value = math.nan
         if not math.isfinite(value):
             self._problem(line, column, f"{text!r} is not a finite number; it is needed in every row, {what}")
+        elif abs(value) > LARGEST:
+            self._problem(line, column, f"{text!r} is too large; give it {what}")
+            return math.nan
         return value
 
     def _number(self, line: int, column: str, text: str) -> float:
@@ -233,6 +247,8 @@ class _Rows:
             self._problem(line, column, f"{text!r} is neither 1 nor 0; leave the cell empty where nobody looked")
         elif column == "wave_v_latency_ms" and not 0 <= value <= LATEST_MS:
             self._problem(line, column, f"{text!r} is outside 0 to {LATEST_MS:g} ms; is it in another unit?")
+        elif abs(value) > LARGEST:
+            self._problem(line, column, f"{text!r} is too large; is it in another unit?")
         return value
 
     def _check_pick(self, line: int, cell: dict[str, str], labels: Sequence[float]) -> None:

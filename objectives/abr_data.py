@@ -26,6 +26,8 @@ SAMPLES = 200
 LOWEST_RATE_HZ = 2_000
 #: A wave V never comes this early: what was picked there is stimulus artefact or an earlier wave.
 EARLIEST_MS = 4.0
+#: No number of a recording is larger: a volt is 1e6 uV, and float32 must hold its square.
+LARGEST = 1e9
 #: Problems an error lists before it only counts them.
 MOST_LISTED = 20
 #: Half the gap between two classes, dB above threshold: levels come in steps of 5 dB, what lies between goes to the

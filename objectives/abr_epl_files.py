@@ -32,7 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.abr_data import LOWEST_RATE_HZ
+from objectives.abr_data import LARGEST, LOWEST_RATE_HZ
 
 #: How a recording begins.
 MAGIC = b":RUN-"
@@ -120,12 +120,12 @@ def _items(path: Path, header: Sequence[str], problems: list[str]) -> dict[str, 
 
 def _allowed(item: str, number: float) -> bool:
     least, most = {
-        "SW FREQ": (0, math.inf),
-        "# AVERAGES": (1, math.inf),
+        "SW FREQ": (0, LARGEST),
+        "# AVERAGES": (1, LARGEST),
         "SAMPLE": (1e-3, 1e6 / LOWEST_RATE_HZ),
-        "LEVELS": (-math.inf, math.inf),
+        "LEVELS": (-LARGEST, LARGEST),
     }[item]
-    return math.isfinite(number) and least <= number <= most
+    return least <= number <= most  # False for NaN
 
 
 def _matrix(path: Path, lines: Sequence[str], start: int, columns: int, problems: list[str]) -> np.ndarray | None:
@@ -138,18 +138,22 @@ def _matrix(path: Path, lines: Sequence[str], start: int, columns: int, problems
     if uneven:
         number, length = uneven[0]
         also = f", and so do {len(uneven) - 1} more lines" if len(uneven) > 1 else ""
-        text = f"has {length} values, LEVELS names {columns} levels{also}; each level has a value in every line"
+        text = (
+            f"has {length} values, LEVELS names {columns} levels{also}; every line has them all, is the export cut off?"
+        )
         problems.append(f"{path.name}, line {number}: {text}")
         return None
     try:
         values = np.array([words for _, words in rows], np.float64)
-        if np.isfinite(values).all():
+        if (np.abs(values) <= LARGEST).all():  # False for NaN
             return values
     except ValueError:
         pass
     cells = ((number, k, word) for number, words in rows for k, word in enumerate(words, 1))
-    number, column, word = next(cell for cell in cells if not math.isfinite(_float(cell[2])))
-    problems.append(f"{path.name}, line {number}, column {column}: {word[:20]!r} is not a finite number, in uV")
+    number, column, word = next(cell for cell in cells if not abs(_float(cell[2])) <= LARGEST)
+    problems.append(
+        f"{path.name}, line {number}, column {column}: {word[:20]!r} is not a number, or too large; it is in uV"
+    )
     return None
 
 
@@ -173,8 +177,8 @@ def read_analysis(path: Path, problems: list[str]) -> Analysis | None:
             problems.append(f"{path.name}, line {number}: {count} values, line {head + 1} names {len(names)} columns")
             continue
         row = {name: _float(cell) for name, cell in cells.items() if name == "Level" or name.startswith("P5 ")}
-        for name in (name for name, value in row.items() if not math.isfinite(value)):
-            problems.append(f"{path.name}, line {number}, column {name}: {cells[name]!r} is not a finite number")
+        for name in (name for name, value in row.items() if not abs(value) <= LARGEST):
+            problems.append(f"{path.name}, line {number}, column {name}: {cells[name]!r} is not a number, or too large")
         if row["Level"] in table:
             problems.append(f"{path.name}, line {number}: {row['Level']:g} dB a second time; keep one of the two")
         table[row["Level"]] = row
@@ -196,7 +200,7 @@ def _after(path: Path, lines: Sequence[str], number: int, label: str, what: str,
     if line.startswith(label) and "None" in what and value in ("None", "nan"):
         return math.nan
     found = _float(value)
-    if line.startswith(label) and math.isfinite(found):
+    if line.startswith(label) and abs(found) <= LARGEST:
         return found
     problems.append(f"{path.name}, line {number + 1}: {line[:40]!r}; it is {label!r} and a number {what}")
     return None

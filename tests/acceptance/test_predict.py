@@ -16,6 +16,8 @@ from hpo.arrays import open_arrays
 from hpo.objective import Params
 from objectives.abr import Abr
 from objectives.abr_data import LABELS, SAMPLES, STATICS
+from tests.objectives.test_abr_epl import LEVELS
+from tests.objectives.test_abr_epl import write as write_epl
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ROWS = [["B7", "60.5", "0", "512"], ["A1", "90", "8", "1024"], ["A1", "95", "8", "1024"]]
@@ -62,6 +64,23 @@ def test_unlabelled_recordings_are_predicted_row_by_row(
         truth = ("truth", "wave_v_present", "wave_v_latency_ms", "wave_v_amplitude_uv")
         assert {name for name, cell in row.items() if cell == ""} == set(truth)
         assert 0 < float(row["p.wave_v"]) < 1 and row["prediction"]
+
+
+def test_recordings_of_an_instrument_are_predicted_as_it_wrote_them(hpo: Run, model: Path, tmp_path: Path) -> None:
+    source = tmp_path / "epl"
+    source.mkdir()
+    write_epl(source, "ABR-7-1")
+    write_epl(source, "ABR-7-2")
+    done = hpo("predict", "model", "epl", "-o", "predicted.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "predicted.csv").read_text().splitlines()))
+    assert [(row["file"], row["subject"], row["level_db"]) for row in rows] == [
+        (name, "7", str(level)) for name in ("ABR-7-1", "ABR-7-2") for level in LEVELS
+    ]
+    (source / "ABR-7-2").write_bytes((source / "ABR-7-1").read_bytes()[:5000])
+    refused = hpo("predict", "model", "epl", "-o", "predicted.csv")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "ABR-7-2, line 92: has 4 values, LEVELS names 5 levels" in refused.stderr
 
 
 def test_scores_need_labels(hpo: Run, model: Path, tmp_path: Path) -> None:

@@ -111,6 +111,12 @@ def changed(column: str, value: str) -> Callable[[Table], None]:
             changed("freq_khz", "click"),
             "line 3, column freq_khz: 'click' is not a finite number; it is needed in every row, in kHz, 0 for a click",
         ),
+        (changed("s3", "1e300"), "line 3, column s3: '1e300' is too large; give it in uV"),
+        (changed("level_db", "1e10"), "line 3, column level_db: '1e10' is too large; give it in dB"),
+        (
+            changed("wave_v_amplitude_uv", "1e40"),
+            "line 3, column wave_v_amplitude_uv: '1e40' is too large; is it in an",
+        ),
         (changed("freq_khz", "-1"), "line 3, column freq_khz: '-1' is too small; give it in kHz, 0 for a click"),
         (changed("n_sweeps", "0"), "line 3, column n_sweeps: '0' is too small; give it 1 or more"),
         (

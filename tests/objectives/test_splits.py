@@ -82,6 +82,16 @@ def test_no_other_assignment_has_more_kinds(seed: int) -> None:
     assert found == fewest
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_first_fold_misses_least(seed: int) -> None:
+    groups, kinds = np.repeat(np.arange(6), 5), np.zeros((30, 2), bool)
+    kinds[groups == seed % 6] = True  # one group has all the labels
+    kinds[groups == (seed + 1) % 6, 0] = True
+    number = grouped_folds(groups, kinds, 3, seed)
+    found = [int(kinds[number == fold].any(0).sum()) for fold in range(3)]
+    assert found == [2, 1, 0]
+
+
 def test_groups_without_any_label_are_spread_too() -> None:
     groups = np.repeat(np.arange(9), 10)
     number = grouped_folds(groups, np.zeros((90, 2), bool), 3, 0)
@@ -106,7 +116,11 @@ def test_hundreds_of_groups_are_dealt_evenly() -> None:
         ),
         (
             lambda: grouped_folds(np.array([0, 0, 1]), np.ones((3, 1), bool), 3, 0, ["Ann", "Bob"]),
-            "3 folds need at least 3 groups, the data have 2: Ann, Bob",
+            r"3 folds need at least 3 groups, the data have 2: Ann, Bob; set folds: \{count: 2\} in the study's file",
+        ),
+        (
+            lambda: grouped_folds(np.array([0, 0]), np.ones((2, 1), bool), 2, 0, ["Ann"]),
+            "the data have 1: Ann; add recordings of more groups",
         ),
         (lambda: to_split(np.array([0, 0, 2]), 3), "no rows would validate fold 1 of 3; ask for fewer folds"),
     ],
