@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.waveform import Scaling, WaveformNet
-from objectives import abr_data, abr_source, abr_synthetic, losses, scores, splits
+from objectives import abr_data, abr_source, abr_synthetic, losses, scaling, scores, splits, waveforms
 from objectives.abr_data import EARLIEST_MS, Grid
 from objectives.class_weights import class_weights
 
@@ -158,21 +158,21 @@ class Abr(Objective):
         samples = arrays["waveform"].shape[1]
         after = min(round(EARLIEST_MS * 1e-3 * arrays.info["sampling_rate_hz"]), samples // 2)
         return {
-            "response": _median_spread(arrays["waveform"][rows, after:]),
-            "wave": _mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
-            "statics": _mean_std(arrays["statics"][rows]),
-            "latency": _mean_std(arrays["latency_ms"][rows, None])[:, 0],
-            "amplitude": _mean_std(arrays["amplitude_uv"][rows, None])[:, 0],
+            "response": scaling.median_spread(arrays["waveform"][rows, after:]),
+            "wave": scaling.mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
+            "statics": scaling.mean_std(arrays["statics"][rows]),
+            "latency": scaling.mean_std(arrays["latency_ms"][rows, None])[:, 0],
+            "amplitude": scaling.mean_std(arrays["amplitude_uv"][rows, None])[:, 0],
             "class_rows": torch.from_numpy(counts.astype(np.float32)),
         }
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
         """A residual net that scales inputs and outputs itself."""
         names = ("wave", "response", "statics", "latency", "amplitude")
-        scaling = Scaling(**{name: statistics[name] for name in names})
+        units = Scaling(**{name: statistics[name] for name in names})
         classes, p = len(statistics["class_rows"]), params.model
         samples = Grid.of(params.data).samples
-        return WaveformNet(classes, p["width"], p["dropout"], scaling, samples, p["class_heads"])
+        return WaveformNet(classes, p["width"], p["dropout"], units, samples, p["class_heads"])
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Shift each waveform in time, with its latency; add noise to the input and leave a band of its spectrum out.
@@ -184,14 +184,14 @@ class Abr(Objective):
         white = torch.randn(wave.shape, generator=generator, device=generator.device).to(device, wave.dtype)
         grid = Grid.of(params.data)
         shift = (2 * draw[0] - 1) * params.augment["shift"]
-        clean = _delay(wave, shift)
+        clean = waveforms.delay(wave, shift)
         noisy = clean + white * wave.std(-1, keepdim=True) * params.augment["noise"]
         latency = batch["latency_ms"] + shift * (1e3 / grid.rate_hz)
         visible = (latency >= 0) & (latency <= grid.end_ms)
         return {
             **batch,
             "clean": clean,
-            "waveform": noisy - _band(noisy, draw[1], draw[2] * params.augment["frequency_mask"]),
+            "waveform": noisy - waveforms.band(noisy, draw[1], draw[2] * params.augment["frequency_mask"]),
             "latency_ms": torch.where(visible, latency, torch.full_like(latency, torch.nan)),
         }
 
@@ -298,48 +298,6 @@ def _kinds(arrays: Arrays) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _mean_std(values: np.ndarray) -> Tensor:
-    """`[2, column]` over the rows that are not NaN; (0, 1) where there are none, 1 where all are equal."""
-    result = np.zeros((2, values.shape[1]))
-    for k, column in enumerate(values.T.astype(np.float64)):
-        known = column[np.isfinite(column)]
-        result[:, k] = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
-    result[1, result[1] < 1e-6] = 1.0
-    return torch.from_numpy(result.astype(np.float32))
-
-
-def _median_spread(values: np.ndarray) -> Tensor:
-    """Median and interquartile range in units of a normal distribution's standard deviation, `[2]` float32."""
-    low, middle, high = np.percentile(values.astype(np.float64), [25, 50, 75])
-    spread = (high - low) / 1.349
-    return torch.tensor([middle, spread if spread > 1e-6 else 1.0], dtype=torch.float32)
-
-
 def _clean(batch: Batch) -> Tensor:
     """The signal to be restored: without the noise of `augment`, or the waveform as recorded."""
     return batch.get("clean", batch["waveform"])
-
-
-def _delay(wave: Tensor, samples: Tensor) -> Tensor:
-    """Move each waveform `[rows, time]` later by `samples` `[rows]`, interpolating linearly; the ends are held."""
-    last = wave.shape[-1] - 1
-    position = torch.arange(last + 1, dtype=wave.dtype, device=wave.device) - samples[:, None]
-    position = position.clamp(0, last)
-    before = position.floor()
-    share = position - before
-    left, right = before.long(), (before.long() + 1).clamp_max(last)
-    return wave.gather(-1, left) * (1 - share) + wave.gather(-1, right) * share
-
-
-def _band(wave: Tensor, place: Tensor, width: Tensor) -> Tensor:
-    """What of each waveform `[rows, time]` lies in one band of its spectrum (SpecAugment, Park et al. 2019).
-
-    Args:
-        wave: of any length.
-        place: `[rows]`, 0 to 1, of the band within the frequencies from 0 to half the sampling rate.
-        width: `[rows]`, 0 to 1, as a share of them; 0 gives exactly 0.
-    """
-    bins = torch.linspace(0, 1, wave.shape[-1] // 2 + 1, dtype=wave.dtype, device=wave.device)
-    low = (place * (1 - width))[:, None]
-    inside = (bins >= low) & (bins < low + width[:, None])
-    return torch.fft.irfft(torch.fft.rfft(wave) * inside, n=wave.shape[-1])
