@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.func import vmap
 
-from hpo.study_space import WORDS
+from hpo.study_space import WORDS, checked
 from objectives.class_weights import RULES, class_weights
 
 
@@ -73,3 +73,8 @@ def test_lanes_may_have_counts_of_their_own(rule: str) -> None:
 
 def test_a_study_file_may_name_every_rule() -> None:
     assert tuple(RULES) == WORDS["loss.class_weights"]
+
+
+def test_a_study_file_with_another_rule_is_told_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'inverse_share'"):
+        checked("loss.class_weights", "inverse_shares", "none")
