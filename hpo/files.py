@@ -25,6 +25,7 @@ class RunFiles:
         runs/studies/NAME-1a2b3c4d/jobs/0003.log
         runs/workers/NAME-HOST-PID-0.log               what the first worker of the launch of that process printed
         runs/studies/NAME-1a2b3c4d/checkpoints/LEASE/TOKEN/
+        runs/studies/NAME-1a2b3c4d/tensorboard/trial-00012-fold-0/
         runs/models/NAME-1a2b3c4d/trial-0012/          final model
 
     Args:
@@ -75,6 +76,10 @@ class RunFiles:
         """Of this process's workers: several launches of a study, on several hosts, may share the folder."""
         safe = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{study_name[:64]}-{socket.gethostname()}")[:128]
         return self._parent(self.root / "workers" / f"{safe}-{os.getpid()}-{worker}.log")
+
+    def tensorboard(self, folder: str) -> Path:
+        """What TensorBoard is pointed at: a folder of event files per unit of work."""
+        return self.study(folder) / "tensorboard"
 
     def checkpoints(self, folder: str, lease_id: int) -> Path:
         return self.study(folder) / "checkpoints" / str(lease_id)

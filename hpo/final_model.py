@@ -27,6 +27,7 @@ from hpo.files import make_folder, sync_folder
 from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, Objective, Outputs, Params
+from hpo.quick import WARNING
 from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
 from hpo.training import FoldRun
@@ -284,6 +285,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         [
             f"# {config['study']}: trial {config['trial']}",
             "",
+            *([f"**{WARNING}.**", ""] if config["info"].get("quick") else []),
             f"Objective `{config['objective']}`, chosen by {config['metric']['name']} "
             f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for "
             f"{config['epochs']} epochs.",

@@ -11,6 +11,7 @@ from pathlib import Path
 from hpo.arrays import Arrays, open_arrays
 from hpo.files import RunFiles
 from hpo.objective import DataError, Objective
+from hpo.quick import WARNING, few
 from hpo.records import StudyRecord
 from hpo.store import Exists, Store
 from hpo.stored import as_launched
@@ -56,6 +57,8 @@ def create_or_resume(
             f"SYNTHETIC DATA: no --data was given, {spec.objective} generates its own. Results say nothing about "
             "real recordings."
         )
+    if spec.quick:
+        say(f"{WARNING}.")
     try:
         return _create(spec, store, files, objective, arrays, objective_hash)
     except Exists:
@@ -76,6 +79,8 @@ def _create(
     split = objective.split(arrays, spec.folds.count, spec.seed)
     if len(split.folds) != spec.folds.count:
         raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
+    if spec.quick:
+        split = few(split, objective.labels(arrays), spec.seed)
     return store.studies.create(
         spec.name,
         _points(spec, spec.configurations),
@@ -88,7 +93,7 @@ def _create(
         data=spec.data,
         fingerprint=arrays.fingerprint,
         split=split.to_json(),
-        info=dict(arrays.info),
+        info={**arrays.info, **({"quick": True} if spec.quick else {})},
         vocabulary=objective.vocabulary(),
         versions=_versions(),
         metric=spec.metric.name,
@@ -119,9 +124,11 @@ def _resume(
         refused.append(f"objective: {spec.objective} has changed since the study was launched")
     if refused:
         listed = "\n".join(f"  {line}" for line in refused)
+        away = f" Or clear the quick one away: `hpo delete {spec.name}`." if spec.quick else ""
         raise Refused(
             f"study '{spec.name}' exists and was launched with something else:\n{listed}\n"
-            f"Trials of both could not be compared. Launch the file as it is now with --new-name NAME, or restore it."
+            "Trials of both could not be compared. Launch the file as it is now with --new-name NAME, or restore it."
+            f"{away}"
         )
     if objective_hash != record.objective_hash:
         allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")

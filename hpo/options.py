@@ -19,5 +19,7 @@ class Options:
     promote: bool = True  #: whether to work on the promotion, too
     checkpoint_every: float = 10.0  #: seconds; 0 = every epoch
     database_patience: float = 30.0  #: minutes without the database after which the worker ends
+    tensorboard: bool = False  #: whether to write event files for TensorBoard
+    gradient_norms: bool = False  #: whether to measure the gradient of each loss term
     hung_minutes: float = 10.0  #: without a batch, after which a trial ends and its worker is replaced
     supervised: bool = False  #: standard input is a pipe whose end means that the supervisor is gone

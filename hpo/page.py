@@ -155,6 +155,9 @@ TEMPLATE = """
 <p class="kicker">hpo report, written {{ written_at }}</p>
 <h1>{{ title }}</h1>
 <p>{{ state }}</p>
+{% if quick %}
+<p class="banner">{{ quick }}.</p>
+{% endif %}
 {% if synthetic %}
 <p class="banner">SYNTHETIC DATA. Every number on this page comes from generated data and says nothing about real \
 recordings.</p>

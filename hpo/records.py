@@ -30,7 +30,7 @@ class StudyRecord:
     data: str | None  #: absolute path of the raw data, None for the objective's own
     fingerprint: str  #: of the prepared data
     split: Mapping[str, Any]  #: Split.to_json()
-    info: Mapping[str, Any]  #: Arrays.info (class names, synthetic, rows)
+    info: Mapping[str, Any]  #: Arrays.info (class names, synthetic, rows); `quick: True` of a quick study
     vocabulary: Mapping[str, Any]  #: Vocabulary.vocabulary() of the objective
     versions: Mapping[str, str]  #: package -> version
     metric: str
@@ -40,6 +40,11 @@ class StudyRecord:
     created: datetime
     stop: str | None  #: None, `requested` or `now` (by the user), `broken` (the objective fails again and again)
     exhausted: bool  #: every point of a finite space has been tried
+
+    @property
+    def quick(self) -> bool:
+        """Whether its numbers mean nothing, see `hpo.quick`."""
+        return bool(self.info.get("quick"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from hpo import figures, parameter_figures
 from hpo.evidence import compute, value_of
 from hpo.page import Plot, render
 from hpo.proof import promotion, target_rows
+from hpo.quick import WARNING
 from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
 from hpo.verdict import Case, DirectionOf, Rows, answer
 from hpo.wording import DASH, duration, last_line, moment
@@ -86,6 +87,7 @@ def sections(case: Case, targets: Sequence[Target], now: datetime) -> dict[str, 
         "written_at": moment(now),
         "state": state(case),
         "synthetic": bool(case.study.info.get("synthetic")),
+        "quick": WARNING if case.study.quick else "",
         "head": head(case),
         "answer": answer(case),
         "promotion": promotion(case),

@@ -19,6 +19,7 @@ def status(store: Store, record: StudyRecord) -> dict[str, Any]:
     best = store.reading.best_trial(study_id, record.direction)
     return {
         "study": record.name,
+        "quick": record.quick,
         "states": store.reading.states(study_id),
         "budget": {"trials": record.trials, "used": store.reading.tickets(study_id), "hours": record.hours},
         "best": None if best is None else _best(best),

@@ -140,22 +140,26 @@ class Study:
     keep_checkpoints: int  #: of this many best trials after their end
     text: str  #: the file, word for word
     source: str  #: absolute path of the file
+    quick: bool = False  #: a few epochs on a few rows, see `hpo.quick`; its numbers mean nothing
 
     @classmethod
-    def read(cls, path: Path, resolve: Resolve) -> Study:
+    def read(cls, path: Path, resolve: Resolve, *, quick: bool = False) -> Study:
         """Read and check a file.
 
         Args:
             path: of the YAML file; paths in it are relative to its folder.
             resolve: finds the objective by name, `module:Class` or `/absolute/path.py:Class`; whatever it raises
                 becomes a mistake of the file.
+            quick: whether to add the line that makes it a quick study, see `hpo.quick`.
 
         Raises:
             StudyError: with all mistakes of the file.
         """
+        from hpo.quick import quickened
         from hpo.study_file import Reader, text_of  # which imports this module
 
-        return Reader(text_of(path), str(path.absolute()), str(path), resolve).study()
+        text = quickened(text_of(path), str(path)) if quick else text_of(path)
+        return Reader(text, str(path.absolute()), str(path), resolve).study()
 
     @classmethod
     def from_text(cls, text: str, source: str, resolve: Resolve) -> Study:
@@ -309,6 +313,7 @@ def _facts(study: Study) -> dict[str, Any]:
     """Everything a file says as flat, comparable values; its layout and comments do not matter."""
     facts: dict[str, Any] = {"study": study.name, "objective": study.objective, "data": study.data}
     facts |= {"metric.name": study.metric.name, "metric.direction": study.metric.direction, "seed": study.seed}
+    facts["quick"] = study.quick
     facts |= {f"folds.{key}": value for key, value in vars(study.folds).items()}
     facts |= {f"validation.{key}": value for key, value in vars(study.validation).items()}
     facts |= {f"budget.{key}": value for key, value in vars(study.budget).items()}

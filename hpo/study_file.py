@@ -10,6 +10,7 @@ from typing import Literal
 from optuna.distributions import BaseDistribution, IntDistribution
 
 from hpo.objective import Metric, Value, Vocabulary
+from hpo.quick import shortened
 from hpo.schedule import Validation
 from hpo.strict_yaml import BROKEN, SIZE_LIMIT, Mistakes, Node, Section, StudyError, parse, shown
 from hpo.study import NAME, NAME_RULE, Budget, Folds, Promotion, Resolve, Spec, Study, Target
@@ -17,7 +18,7 @@ from hpo.study_parameters import Parameters, measure
 
 KEYS = (
     *("study", "objective", "data", "metric", "seed", "folds", "budget", "sampler", "pruner"),
-    *("validation", "fixed", "space", "configurations", "targets", "promotion", "checkpoints"),
+    *("validation", "fixed", "space", "configurations", "targets", "promotion", "checkpoints", "quick"),
 )
 
 #: Options of each sampler with their defaults, which are written out here so that they are on record.
@@ -116,8 +117,9 @@ class Reader:
             text=self.text,
             source=self.source,
         )
+        quick = self.root.flag("quick", False)
         self.mistakes.raise_any()
-        return study
+        return shortened(study) if quick else study
 
     # -- the objective and what it knows
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
+from hpo.epoch_lines import epoch_lines
 from hpo.files import RunFiles
 from hpo.harmless import harmless
 from hpo.objective import Epoch, Objective, Params, Split
@@ -23,6 +24,9 @@ from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
 from hpo.wording import last_line
+
+if TYPE_CHECKING:
+    from hpo.tensorboard import EventFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Surroundings:
     patience: Patience  #: with the database
     stop: Callable[[], bool]  #: looked at between batches
     boundary: Boundary
+    tensorboard: bool = False  #: whether to write event files
+    gradient_norms: bool = False  #: whether to measure the gradient of each loss term
 
     def retire_checkpoints(self) -> None:
         """Remove the checkpoints of everything that is done, except those of the best trials that are to be kept."""
@@ -63,7 +69,16 @@ class Surroundings:
             repeat=0 if lease.trial_id is not None else 1 + lease.seed,
             drops=drops,
             stop=self.stop,
+            gradient_norms=self.gradient_norms,
         )
+
+    def event_file(self, lease: Lease, restored: Sequence[Epoch], log: Log) -> EventFile | None:
+        """Takes the epochs for TensorBoard, if it is wanted."""
+        if not self.tensorboard:
+            return None
+        from hpo.tensorboard import EventFile  # a package that not every installation has
+
+        return EventFile(self.files.tensorboard(self.record.folder), lease, restored, log.say)
 
 
 class Boundary:
@@ -87,7 +102,7 @@ class Boundary:
 
 @dataclass
 class Log:
-    """The plain text log of a unit of work: one line per epoch with every term, score and rate.
+    """The plain text log of a unit of work: a line per epoch with every term, score and rate, and some with more.
 
     A full disk must not end a training: lines that cannot be written are lost, and the next one that can says so.
     """
@@ -96,6 +111,8 @@ class Log:
     #: The latest line, for the worker's own view.
     last: str = field(default="", init=False)
     _lost: int = field(default=0, init=False)
+    #: Of the loss terms in the epoch before.
+    _weights: Mapping[str, float] = field(default_factory=dict, init=False)
 
     def say(self, text: str) -> None:
         text = self.last = harmless(text)  # of the user's code and data, for who looks into the file with `cat`
@@ -109,10 +126,9 @@ class Log:
             self._lost = 0
 
     def epoch(self, epoch: Epoch, of: int) -> None:
-        both = [("train", epoch.train), ("validation", epoch.validation)]
-        values = " | ".join(f"{split} " + " ".join(f"{n} {v:.4g}" for n, v in s.items()) for split, s in both if s)
-        rates = f"lr {epoch.lr:.3g} gradient {epoch.gradient_norm:.3g} {epoch.seconds:.2f} s"
-        self.say(f"epoch {epoch.number}/{of} | {values} | {rates}")
+        for line in epoch_lines(epoch, of, self._weights):
+            self.say(line)
+        self._weights = epoch.weights
 
 
 def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Iterator[tuple[Epoch, bool]]:
@@ -131,7 +147,7 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
         yield from ((epoch, True) for epoch in run.epochs)
     elif lease.attempt > 1:
         log.say(f"started again from epoch 1: no checkpoint was found (attempt {lease.attempt})")
-    saved = time.monotonic()
+    saved, events = time.monotonic(), around.event_file(lease, run.epochs, log)
     around.boundary.reached(partial(_leave, run.snapshot(), checkpoints, log))
     while not run.finished:
         try:
@@ -147,6 +163,8 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
         if due and checkpoints.try_save(run.state_dict(), log.say):
             saved = time.monotonic()
         log.epoch(epoch, run.epochs_max)
+        if events is not None:
+            events.add(epoch)
         yield epoch, False
 
 

@@ -88,6 +88,8 @@ class Worker:
             patience=self._patience,
             stop=self._heart.should_stop,
             boundary=Boundary(),
+            tensorboard=options.tensorboard,
+            gradient_norms=options.gradient_norms,
         )
 
     def run(self) -> int:

@@ -39,9 +39,14 @@ _NAME = re.compile(r"(?P<kind>[A-Za-z]+)-(?P<animal>.+)-(?P<run>\d+)")
 _ANALYSIS = re.compile(r"(?P<recording>.+?)(-(?P<freq>[\d.]+)kHz(-\w+)?)?-analyzed\.txt", re.IGNORECASE)
 
 
+def is_analysis(path: Path) -> bool:
+    """Whether a file is, by its name, an analysis of a recording."""
+    return _ANALYSIS.fullmatch(path.name) is not None
+
+
 def is_recording(path: Path) -> bool:
     """Whether a file is, by its first bytes or its name, an EPL recording."""
-    if _ANALYSIS.fullmatch(path.name):
+    if is_analysis(path):
         return False
     with path.open("rb") as opened:
         return opened.read(len(MAGIC)) == MAGIC or _NAME.fullmatch(path.name) is not None
@@ -49,7 +54,7 @@ def is_recording(path: Path) -> bool:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder holds EPL recordings or analyses."""
-    return any(_ANALYSIS.fullmatch(file.name) or is_recording(file) for file in _files(path))
+    return any(is_analysis(file) or is_recording(file) for file in _files(path))
 
 
 def read_file(path: Path, grid: Grid) -> Recordings:
@@ -73,7 +78,7 @@ def read_folder(folder: Path, grid: Grid) -> Recordings:
         DataError: with file, line, value and way out of everything that is wrong in the folder, MOST_LISTED at most.
     """
     problems: list[str] = []
-    analysed = [file for file in _files(folder) if _ANALYSIS.fullmatch(file.name)]
+    analysed = [file for file in _files(folder) if is_analysis(file)]
     found = [file for file in _files(folder) if is_recording(file)]
     recordings = [recording for file in found if (recording := read_recording(file, problems))]
     picks: dict[str, Analysis] = {}

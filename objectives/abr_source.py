@@ -19,6 +19,8 @@ def read(source: Path, grid: Grid) -> Recordings:
     """
     table = source / abr_csv.FILE_NAME
     wanted = f"give a CSV file, a folder that holds {abr_csv.FILE_NAME}, or a folder of EPL recordings"
+    if source.is_file() and abr_epl.is_analysis(source):
+        raise DataError(f"{source}: picks without their recording; give the folder that holds both")
     if source.is_file():
         return abr_epl.read_file(source, grid) if abr_epl.is_recording(source) else abr_csv.read(source, grid)
     if not source.is_dir():

@@ -275,14 +275,34 @@ def test_a_finished_run_trains_no_more(launched: Launched, log: Log) -> None:
 
 def test_the_log_has_a_line_per_epoch_with_every_number(launched: Launched, log: Log) -> None:
     epochs = work(launched, launched.trial(), log)
-    lines = log.path.read_text().splitlines()
+    written = log.path.read_text().splitlines()
+    lines = [line for line in written if line[19:21] != "  "]  # details of an epoch are indented
     assert len(lines) == 3
     for line, epoch in zip(lines, epochs, strict=True):
         assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d epoch ", line)
         assert f"epoch {epoch.number}/3 | train loss {epoch.train['loss']:.4g} loss.class " in line
         assert f"| validation loss {epoch.validation['loss']:.4g} " in line
         assert f" mae {epoch.validation['mae']:.4g} | lr {epoch.lr:.3g} gradient {epoch.gradient_norm:.3g} " in line
-    assert log.last in lines[-1]
+    assert log.last in written[-1]
+
+
+def test_the_log_says_the_weights_when_they_change(tmp_path: Path, log: Log) -> None:
+    text = STUDY.replace("fixed:\n", "fixed:\n  loss: {number_start: 1, ramp_epochs: 1}\n")
+    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, text)
+    work(launched, launched.trial(), log)
+    said = re.findall(r"epoch (\d)/3|  (weights .*)", log.path.read_text())
+    first, second = "weights class 1 number 0", "weights class 1 number 0.5"
+    assert said == [("1", ""), ("", first), ("2", ""), ("", second), ("3", "")]
+    launched.store.close()
+
+
+def test_gradient_norms_are_measured_where_they_are_wanted(launched: Launched, log: Log) -> None:
+    lease, wanted = launched.trial(), replace(launched.around, gradient_norms=True)
+    epoch, plain = work(launched, lease, log, wanted)[0], work(launched, replace(lease, lease_id=77), log)[0]
+    assert set(epoch.gradient_norms) == {"class", "number"} and not plain.gradient_norms
+    assert numbers([epoch]) == numbers([plain]), "looking changes nothing"
+    norms = " ".join(f"gradient.{term} {value:.3g}" for term, value in epoch.gradient_norms.items())
+    assert f" gradient {epoch.gradient_norm:.3g} {norms} {epoch.seconds:.2f} s\n" in log.path.read_text()
 
 
 def test_a_log_goes_on_where_the_last_worker_left_it(tmp_path: Path) -> None:

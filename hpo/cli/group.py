@@ -226,13 +226,17 @@ def find_study(name: str) -> Path:
 
 def typed(record: StudyRecord) -> str:
     """What to type after `hpo launch` to go on with a study."""
+    from hpo.quick import LINE, quick_name
     from hpo.stored import as_written
 
     written, source = as_written(record), Path(record.source)
     shown = source.relative_to(Path.cwd()) if source.is_relative_to(Path.cwd()) else source
     words = [source.stem if source.parent == SHIPPED else str(shown)]
+    made_quick = record.text.endswith(LINE)
+    name = quick_name(written.name) if made_quick else written.name
     words += ["--data", record.data] if record.data and record.data != written.data else []
-    words += ["--new-name", record.name] if record.name != written.name else []
+    words += ["--quick"] if made_quick else []
+    words += ["--new-name", record.name] if record.name != name else []
     return shlex.join(words)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,11 @@ STOPPED = 128 + signal.SIGINT
 @click.option("--devices", default="auto", show_default=True, help="auto, cpu, or a list such as cuda:0,cuda:1.")
 @click.option("--data", type=click.Path(path_type=Path), help="Raw data: a folder or file as the objective reads it.")
 @click.option("--trials", type=click.IntRange(1), help="Budget in trials, over all launches; default from the file.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="See in a minute that everything works: 2 epochs on a few hundred rows, 4 trials, as study NAME-quick.",
+)
 @click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")
 @click.option(
     "--promote/--no-promote",
@@ -52,13 +58,12 @@ def launch(
     devices: str,
     data: Path | None,
     trials: int | None,
+    quick: bool,
     new_name: str | None,
     promote: bool,
-    checkpoint_every: float,
-    database_patience: float,
-    hung_minutes: float,
     report: bool,
     place: Place,
+    **lasting: float,
 ) -> None:
     """Create the study of a YAML file, or go on with it, and work until it is done.
 
@@ -68,27 +73,36 @@ def launch(
 
     \b
     hpo launch digits --workers 2
+    hpo launch abr --data recordings/ --quick
     hpo launch abr --data recordings/ --trials 40 --devices cuda:0,cuda:1
     hpo launch my_study.yaml --storage postgresql://me@db/hpo
     """
     path = mistakes(find_study)(study)  # refused before Optuna is imported
-    from hpo.study import NAME, NAME_RULE, read_name
-
-    name = new_name or read_name(path)
-    if not NAME.fullmatch(name):
-        raise Mistake(f"--new-name {name}: {NAME_RULE}")
-    options = ["--promote" if promote else "--no-promote"]
-    options += passed_on(checkpoint_every, database_patience, hung_minutes)
-    prepare = ["prepare", str(path), "--name", name]
+    name = _name(path, new_name, quick)
+    options = ["--promote" if promote else "--no-promote", *passed_on(**lasting)]
+    prepare = ["prepare", str(path), "--name", name, *(["--quick"] if quick else [])]
     prepare += ["--data", str(data)] if data else []
     prepare += ["--trials", str(trials)] if trials else []
     with _engine(place, name, devices, workers, options, prepare) as (engine, interrupts):
         click.echo(f"reading {path}, preparing its data, starting workers ...")
         _await_study(engine, interrupts)
-        code = _supervise(engine, place, name, interrupts, promoted=promote, patience=database_patience)
+        code = _supervise(engine, place, name, interrupts, promoted=promote, lasting=lasting)
     if code == 0 and report:
         _report(place, name)
     sys.exit(code)
+
+
+def _name(path: Path, new_name: str | None, quick: bool) -> str:
+    """Of the study to be launched: the file's, unless the command line gives another one."""
+    from hpo.quick import quick_name
+    from hpo.study import NAME, NAME_RULE, read_name
+
+    name = new_name or read_name(path)
+    if quick and not new_name:
+        name = quick_name(name)
+    if not NAME.fullmatch(name):
+        raise Mistake(f"--new-name {name}: {NAME_RULE}")
+    return name
 
 
 @contextmanager
@@ -139,14 +153,16 @@ def _await_study(engine: LocalEngine, interrupts: list[int]) -> None:
 
 
 def _supervise(
-    engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool, patience: float
+    engine: LocalEngine, place: Place, name: str, interrupts: list[int], *, promoted: bool, lasting: Mapping[str, float]
 ) -> int:
-    """Watch the workers until the study is done, or the database away for `patience` minutes; the exit code."""
+    """Watch the workers until the study is done, or the database away for their patience; the exit code."""
     from hpo.cli.view import LaunchView
     from hpo.store import DATABASE_ERRORS, cause
 
     store = place.store()
     record = store.studies.get(name)
+    if lasting["tensorboard"]:
+        click.echo(f"watch      {shlex.join(['tensorboard', '--logdir', str(place.files.tensorboard(record.folder))])}")
     engine.go()
     answered = time.monotonic()
     with LaunchView(store, record) as view:
@@ -160,7 +176,7 @@ def _supervise(
             except DATABASE_ERRORS as error:
                 time.sleep(1)  # the workers know how to wait for the database, and how long
                 # A worker that was killed meanwhile would be started again, but not for ever.
-                given_up = not engine.alive and time.monotonic() - answered >= 60 * patience
+                given_up = not engine.alive and time.monotonic() - answered >= 60 * lasting["database_patience"]
                 if given_up or not engine.running:
                     click.echo(f"the database has gone, and all workers with it: {cause(error)}", err=True)
                     click.echo("the same command goes on from here", err=True)
@@ -257,8 +273,7 @@ def promote(study: str | None, workers: int | None, devices: str, place: Place, 
     if record.objective_hash:  # workers run no other; what they say themselves is in their logs
         click.echo(named(record.objective, record.objective_hash), err=True)
     with _engine(place, record.name, devices, workers, ["--no-search", *passed_on(**lasting)]) as (engine, interrupts):
-        patience = lasting["database_patience"]
-        code = _supervise(engine, place, record.name, interrupts, promoted=True, patience=patience)
+        code = _supervise(engine, place, record.name, interrupts, promoted=True, lasting=lasting)
     if code != STOPPED:
         final = store.reading.final(record.study_id)
         code = 0 if final is not None and final.status == "done" else 1

@@ -84,7 +84,8 @@ class Columns:
             for match in filter(None, map(LINE.match, lines)):
                 if match["epoch"]:
                     epochs.setdefault(int(match["epoch"]), {})[trial] = _values(match["values"])
-                elif not match["note"].startswith(f"trial {trial}, fold "):  # all its parameters, wider than any screen
+                # Not all its parameters, nor what is written in more than a line: wider than any screen.
+                elif not match["note"].startswith((f"trial {trial}, fold ", " ")):
                     notes.append(f"trial {trial}: {match['note']}")
         if epochs and not self._measures:
             yield from self._fit(next(iter(epochs[min(epochs)].values())))
@@ -139,13 +140,17 @@ def _width(name: str) -> int:
 
 
 def _values(text: str) -> dict[str, str]:
-    """`train loss 1.1 | validation loss 1.3 | lr 0.1 gradient 2 0.07 s` as names and values."""
+    """`train loss 1.1 | validation loss 1.3 | lr 0.1 gradient 2 0.07 s` as names and values.
+
+    A value of a fast validation, on a part of the rows, gets a `~`.
+    """
     found: dict[str, str] = {}
     for part in text.split(" | "):
         words = part.split()
-        side = words.pop(0) if words[0] in ("train", "validation") else ""
+        side = words.pop(0) if words[0] in ("train", "validation", "fast") else ""
         if words[-1] == "s":
             words[-2:] = ["seconds", words[-2]]
         pairs = zip(words[::2], words[1::2], strict=False)
-        found |= {("train." if side == "train" else "") + name: value for name, value in pairs}
+        before, about = "train." if side == "train" else "", "~" if side == "fast" else ""
+        found |= {before + name: about + value for name, value in pairs}
     return found

@@ -40,6 +40,7 @@ def status(study: str | None, as_json: bool, watch: bool, place: Place) -> None:
     \b
     --json prints one object (with --watch one per look):
       study, states, budget, best, final, compute_hours, stop, exhausted
+      quick              true: of `hpo launch --quick`, the numbers mean nothing
       checkpoint_bytes   what the checkpoints take of the disk
       workers            those heard of in the last two minutes: name, host, pid, device, state,
                          trial, job, epoch, held_since, seen, silent_seconds

@@ -8,6 +8,7 @@ from typing import Any
 from hpo.circuit import BROKEN
 from hpo.cli.group import typed
 from hpo.objective import Metric
+from hpo.quick import WARNING
 from hpo.records import JobRecord, StudyRecord
 from hpo.status import silent, status
 from hpo.store import Store
@@ -25,6 +26,8 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     budget, best, final = now["budget"], now["best"], now["final"]
     states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "none yet"
     limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
+    if record.quick:
+        yield "numbers", WARNING
     yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
     yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
     for end, numbers in store.reading.broken_ends(record.study_id).items():

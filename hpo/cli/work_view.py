@@ -59,7 +59,8 @@ def _notes(work: list[WorkRecord], width: int) -> Iterator[str]:
 
 def _row(unit: WorkRecord, metric: str, width: int) -> tuple[str, ...]:
     loss, value = (f"{_last(unit)[name]:.4g}" if name in _last(unit) else "" for name in ("loss", metric))
-    did = (str(unit.epoch or ""), loss, value)
+    part = " fast" if unit.last and not unit.last.full else ""  # its losses and scores are those of a part of the rows
+    did = (f"{unit.epoch or ''}{part}", loss, value)
     if not unit.held:
         return unit.name, "waits for a worker", "", *did, "given back", _terms(unit)
     if silent(unit.silent_seconds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable
@@ -45,6 +45,17 @@ def lasting(function: Any) -> Any:
             show_default=True,
             help="Minutes without a batch after which a trial ends as hung and its worker is replaced.",
         ),
+        click.option(
+            "--tensorboard",
+            is_flag=True,
+            callback=_require_tensorboard,
+            help="Write event files for TensorBoard while training; needs the extra hpo[tensorboard].",
+        ),
+        click.option(
+            "--gradient-norms",
+            is_flag=True,
+            help="Measure the gradient of each loss term: which of them really trains the network. Slower.",
+        ),
     )
 
 
@@ -66,10 +77,22 @@ def _works(function: Any) -> Any:
     )
 
 
-def passed_on(checkpoint_every: float, database_patience: float, hung_minutes: float) -> list[str]:
+def _require_tensorboard(_context: click.Context, _option: click.Parameter, wanted: bool) -> bool:
+    if wanted and importlib.util.find_spec("tensorboard") is None:
+        raise Mistake("--tensorboard: the package is not installed: pip install 'hpo[tensorboard]'")
+    return wanted
+
+
+def passed_on(**lasting: float) -> list[str]:
     """The options of `lasting` as words for a worker's command line."""
-    words = ["--checkpoint-every", str(checkpoint_every), "--database-patience", str(database_patience)]
-    return [*words, "--hung-minutes", str(hung_minutes)]
+    words: list[str] = []
+    for name, value in lasting.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option] * value
+        else:
+            words += [option, str(value)]
+    return words
 
 
 def _with(function: Any, *options: Callable[[Any], Any]) -> Any:
@@ -104,6 +127,7 @@ def worker(study: str, place: Place, options: Options) -> None:
 @click.option("--name", required=True)
 @click.option("--data", type=click.Path(path_type=Path))
 @click.option("--trials", type=int)
+@click.option("--quick", is_flag=True)
 @click.option("--ready", type=int, required=True, help="Descriptor that hears when the study is there.")
 @click.option("--log", type=click.Path(path_type=Path), required=True, help="Takes the output from then on.")
 @_works
@@ -113,6 +137,7 @@ def prepare(
     name: str,
     data: Path | None,
     trials: int | None,
+    quick: bool,
     ready: int,
     log: Path,
     place: Place,
@@ -124,7 +149,7 @@ def prepare(
     from hpo.study import Study
     from hpo.worker import require_device
 
-    spec = Study.read(study, resolve_aloud)
+    spec = Study.read(study, resolve_aloud, quick=quick)
     require_device(options.device)
     digest = file_hash(spec.objective)
     spec = replace(spec, name=name, data=str(data.resolve()) if data else spec.data)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_no_line_is_wider_than_the_terminal_while_two_values_fit(
 
 def names(count: int) -> list[str]:
     return ["f1", "loss", "train.loss", "train.f1", "lr", "gradient"][:count]
+
+
+def test_a_fast_validation_is_marked_and_details_are_left_to_the_log_of_one_trial(tmp_path: Path) -> None:
+    log = Log(tmp_path / "1")
+    log.epoch(replace(epoch(1), full=False, weights={"class": 0.5}, report={"a": {"recall": 1.0}}), 9)
+    (_, _, row) = Columns([1, 2], "f1", None).lines({1: log.path.read_text().splitlines(), 2: []})
+    assert row.split() == ["1", "~0.5", "~2", "1", "0.6", "0.001", "0.7", "2.00"]
 
 
 def test_lines_that_come_later_go_on_under_the_same_heading(tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ def test_work_is_one_line_with_everything_that_fits(width: int, since: str, held
     assert [words(line) for line in below] == ([] if terms else ["trial 12, fold 3: class 0.739 peak 0.34"])
 
 
+def test_the_values_of_a_fast_validation_are_told_from_others() -> None:
+    row = shown([replace(JOB, last=replace(LAST, full=False))], [], 80)[1]
+    assert words(row) == "trial 12, fold 3 node-17-13879-ec06 cuda:0 13 fast 2.345 0.1234 3 min"
+
+
 @pytest.mark.parametrize("width", [80, 100, 140])
 @pytest.mark.parametrize(
     ("change", "row"),

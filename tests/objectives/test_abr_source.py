@@ -36,6 +36,11 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path, content: dict[st
     )
 
 
+def test_picks_alone_are_no_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"ABR-7-1-analyzed\.txt: picks without their recording; give the folder that"):
+        read(epl.analyse(tmp_path), Grid())
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"other\.csv: no such file or folder; give a CSV file, a folder that holds"):
         read(tmp_path / "other.csv", Grid())
