@@ -174,7 +174,7 @@ def measured(question: Question, options: argparse.Namespace) -> list[list[objec
     for name in question.study.configurations:
         runs = [question.train(name, fold) for fold in question.folds]
         rows.append(row_of(name, runs, question))
-        print(f"  {name}: {rows[-1][1]}", file=sys.stderr, flush=True)
+        print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
     return rows
 
 
