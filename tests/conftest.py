@@ -66,9 +66,9 @@ def store(url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def wait_until() -> Callable[[Callable[[], bool], str], None]:
-    """Wait for a condition; fails with `what` after a minute."""
+    """Wait for a condition; fails with `what` after some minutes, as no machine is too busy for."""
 
-    def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+    def wait(condition: Callable[[], bool], what: str, seconds: float = 240.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
@@ -85,7 +85,7 @@ def hpo(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         own = {"HPO_STORAGE": storage} if storage else {}
         command = [sys.executable, "-P", "-m", "hpo", *words]
         env = os.environ | own | environ
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=280, check=False)
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=560, check=False)
 
     return run
 

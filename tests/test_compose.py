@@ -174,7 +174,7 @@ class Machine:
 
     def run(self, service: str, *words: str, **variables: str) -> tuple[int, str]:
         process = self.start(service, *words, **variables)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=500)
         assert PASSWORD not in output
         return process.returncode, output
 
@@ -243,7 +243,7 @@ def test_from_an_empty_database_to_a_proven_trial(machine: Machine, tmp_path: Pa
     code, output = machine.run("hpo", "launch", str(study), "--workers", "1", "--no-promote")
     assert code == 0, output
     pair = [machine.start("worker-cpu", STUDY="digits"), machine.start("worker-cpu", STUDY="digits")]
-    printed = [process.communicate(timeout=240)[0] for process in pair]
+    printed = [process.communicate(timeout=500)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], printed
     code, output = machine.run("hpo", "status", "digits", "--json")
     assert code == 0 and '"COMPLETE": 2' in output, output
@@ -269,18 +269,18 @@ def test_the_dashboard_of_the_file_logs_in_and_shows_no_password(machine: Machin
         assert address.startswith(f"http://127.0.0.1:{port}/?token="), printed
         assert subprocess.run(healthcheck(port), check=False).returncode == 0
         with pytest.raises(urllib.error.HTTPError, match="401") as refused:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=20)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=240)
         refused.value.close()
         bearer = {"Authorization": f"Bearer {address.partition('=')[2]}"}
         request = urllib.request.Request(f"http://127.0.0.1:{port}/api/studies", headers=bearer)
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=240) as reply:
             assert reply.status == 200
         if Path("/proc/self/environ").exists():
             seen = [Path(f"/proc/{process.pid}/{name}").read_text() for name in ("cmdline", "environ")]
             assert not any(PASSWORD in text for text in [*seen, *printed])
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=240)
     assert subprocess.run(healthcheck(port), check=False, stderr=subprocess.DEVNULL).returncode != 0
 
 

@@ -175,7 +175,7 @@ def test_planners_that_race_make_one_plan(made: Callable[..., Launched], tmp_pat
 
     def race(_: int) -> None:
         store = Store(f"sqlite:///{tmp_path / 'hpo.db'}")
-        together.wait(60)
+        together.wait(240)
         for _ in range(3):
             plan(store, launched.record, launched.spec)
         store.close()

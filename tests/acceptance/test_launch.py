@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.faults.parts import Field, finished
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Wait = Callable[[Callable[[], bool], str], None]
@@ -40,20 +41,20 @@ configurations:
 
 def start(folder: Path, storage: str, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-P", "-m", "hpo", *words]
-    environ = os.environ | {"HPO_STORAGE": storage, "HPO_LEASE_SECONDS": "4"}
+    environ = os.environ | {"HPO_STORAGE": storage}
     return subprocess.Popen(
         command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
 def status(hpo: Run, url: str) -> dict[str, Any]:
-    shown = hpo("status", "small", "--json", storage=url)
-    answer: dict[str, Any] = json.loads(shown.stdout) if shown.returncode == 0 else {"states": {}, "workers": []}
+    """Of the only study there is."""
+    answer: dict[str, Any] = json.loads(hpo("status", "--json", storage=url).stdout)
     return answer
 
 
-def exported(hpo: Run, url: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(hpo("export", "small", "-o", "-", storage=url).stdout.splitlines()))
+def exported(hpo: Run, url: str, study: str = "small") -> list[dict[str, str]]:
+    return list(csv.DictReader(hpo("export", study, "-o", "-", storage=url).stdout.splitlines()))
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_study_runs_from_file_to_final_model(hpo: Run, study: Path, url: str, 
 def test_two_launches_share_one_budget(hpo: Run, study: Path, url: str, tmp_path: Path) -> None:
     words = ("launch", "small.yaml", "--trials", "8", "--no-promote", "--no-report")
     both = [start(tmp_path, url, *words) for _ in range(2)]
-    outputs = [process.communicate(timeout=240)[0] for process in both]
+    outputs = [process.communicate(timeout=500)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     rows = exported(hpo, url)
     points = {tuple(value for name, value in row.items() if "." in name) for row in rows}
@@ -112,48 +113,38 @@ def test_two_launches_share_one_budget(hpo: Run, study: Path, url: str, tmp_path
     assert set(Counter(row["state"] for row in rows)) <= {"COMPLETE", "PRUNED"}
 
 
-def test_ctrl_c_gives_back_and_the_same_command_goes_on(
-    hpo: Run, study: Path, url: str, tmp_path: Path, wait_until: Wait
-) -> None:
-    # Without a pruner and with many epochs, both workers are surely inside a trial when the signal comes.
-    study.write_text(SMALL.replace("epochs: 4", "epochs: 40").replace("name: asha, min_resource: 2", "name: none"))
-    words = ("launch", "small.yaml", "--workers", "2", "--trials", "2", "--no-promote", "--checkpoint-every", "0")
-    launched = start(tmp_path, url, *words)
-    logs = tmp_path / "runs"
-    wait_until(lambda: sum("epoch 3/40" in f.read_text() for f in logs.glob("studies/*/trials/*.log")) == 2, "epochs")
+def test_ctrl_c_gives_back_and_the_same_command_goes_on(hpo: Run, field: Field) -> None:
+    field.hold(trials=2, epochs=40)
+    words = ("launch", "faults.yaml", "--workers", "2", "--no-promote", "--checkpoint-every", "0")
+    launched = field.start(*words)
+    field.wait(lambda: field.training() == 2, "an epoch of both trials")
     launched.send_signal(signal.SIGINT)
-    output = launched.communicate(timeout=60)[0]
-    assert launched.returncode == 130 and "the same command goes on" in output
+    field.processes.remove(launched)
+    assert "the same command goes on" in finished(launched, code=130)
 
-    states = status(hpo, url)["states"]
+    states = status(hpo, field.url)["states"]
     assert states["RUNNING"] == 2 and states["FAIL"] == 0
-    done = hpo(*words, storage=url)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = exported(hpo, url)
+    field.let_go()
+    assert "report     " in finished(field.start(*words))
+    rows = exported(hpo, field.url, "faults")
     assert [row["state"] for row in rows] == ["COMPLETE", "COMPLETE"]
     assert [row["attempt"] for row in rows] == ["2", "2"]
-    for file in logs.glob("studies/*/trials/*.log"):
-        trained = re.findall(r" epoch (\d+)/40", file.read_text())
-        assert trained == [str(n) for n in range(1, len(trained) + 1)], "no epoch was trained twice"
-        assert "resumed after epoch" in file.read_text()
+    for number in (0, 1):
+        trained = re.findall(r" epoch (\d+)/40", field.trial_log(number))
+        assert trained == [str(n) for n in range(1, 41)], "no epoch was trained twice"
+        assert "resumed after epoch" in field.trial_log(number)
 
 
-def test_a_killed_worker_is_replaced_and_its_trial_goes_on(
-    hpo: Run, study: Path, url: str, tmp_path: Path, wait_until: Wait
-) -> None:
-    study.write_text(SMALL.replace("epochs: 4", "epochs: 40").replace("name: asha, min_resource: 2", "name: none"))
-    words = ("launch", "small.yaml", "--trials", "2", "--no-promote", "--no-report", "--checkpoint-every", "0")
-    launched = start(tmp_path, url, *words)
-    logs = tmp_path / "runs"
-    wait_until(lambda: any("epoch 3/40" in f.read_text() for f in logs.glob("studies/*/trials/*.log")), "an epoch")
-    workers = status(hpo, url)["workers"]
-    os.kill(workers[0]["pid"], signal.SIGKILL)
-    output = launched.communicate(timeout=240)[0]
-    assert launched.returncode == 0, output
-    assert "its work goes on elsewhere" in output
-    rows = exported(hpo, url)
+def test_a_killed_worker_is_replaced_and_its_trial_goes_on(hpo: Run, field: Field) -> None:
+    field.hold(trials=2, epochs=40)
+    launched = field.start("launch", "faults.yaml", "--no-promote", "--no-report", "--checkpoint-every", "0")
+    field.wait(lambda: field.epochs() >= 3, "epochs")
+    os.kill(status(hpo, field.url)["workers"][0]["pid"], signal.SIGKILL)
+    field.let_go()
+    assert "its work goes on elsewhere" in finished(launched)
+    rows = exported(hpo, field.url, "faults")
     assert [row["state"] for row in rows] == ["COMPLETE", "COMPLETE"]
-    assert "2" in {row["attempt"] for row in rows}
+    assert [row["attempt"] for row in rows] == ["2", "1"]
 
 
 def test_a_changed_file_is_refused_before_a_trial_is_burned(hpo: Run, study: Path, tmp_path: Path) -> None:

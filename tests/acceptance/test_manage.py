@@ -12,36 +12,32 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.acceptance.test_launch import SMALL, Run, Wait, start
+from hpo.cli.launch import STOPPED
+from tests.acceptance.test_launch import SMALL, Run
+from tests.faults.parts import Field, finished
 
-LONG = SMALL.replace("epochs: 4", "epochs: 400").replace("name: asha, min_resource: 2", "name: none")
 
+def test_stop_reaches_every_worker_and_delete_leaves_nothing(hpo: Run, field: Field, url: str) -> None:
+    field.hold(trials=2, epochs=40)
+    launched = field.launch("--workers", "1")
+    field.wait(lambda: field.epochs() >= 2, "epochs")
 
-def test_stop_reaches_every_worker_and_delete_leaves_nothing(
-    hpo: Run, url: str, tmp_path: Path, wait_until: Wait
-) -> None:
-    (tmp_path / "small.yaml").write_text(LONG)
-    launched = start(tmp_path, url, "launch", "small.yaml", "--workers", "1", "--no-report")
-    logs = tmp_path / "runs"
-    wait_until(lambda: any("epoch 2/400" in f.read_text() for f in logs.glob("studies/*/trials/*.log")), "an epoch")
-
-    refused = hpo("delete", "small", "--yes", storage=url)
-    assert refused.returncode == 2 and "hpo stop small" in refused.stderr
-    stopped = hpo("stop", "small", storage=url)
-    assert stopped.returncode == 0 and "asked 1 worker of small" in stopped.stdout
-    output = launched.communicate(timeout=60)[0]
-    assert launched.returncode == 130 and "stopped by `hpo stop`" in output
-    states = json.loads(hpo("status", "small", "--json", storage=url).stdout)["states"]
+    refused = hpo("delete", "faults", "--yes", storage=url)
+    assert refused.returncode == 2 and "hpo stop faults" in refused.stderr
+    stopped = hpo("stop", "faults", "--timeout", "240", storage=url)
+    assert stopped.returncode == 0 and "asked 1 worker of faults" in stopped.stdout
+    assert "stopped by `hpo stop`" in finished(launched, code=STOPPED)
+    states = json.loads(hpo("status", "faults", "--json", storage=url).stdout)["states"]
     assert states["RUNNING"] == 1 and states["FAIL"] == 0
 
-    assert hpo("delete", "small", "--yes", storage=url).returncode == 0
+    assert hpo("delete", "faults", "--yes", storage=url).returncode == 0
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         for name in sa.inspect(engine).get_table_names():
             if name.startswith("hpo_") and name != "hpo_schema":
                 assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar_one() == 0, name
     engine.dispose()
-    assert not list(logs.glob("studies/*"))
+    assert not list(field.folder.glob("runs/studies/*"))
 
 
 def test_the_dashboard_shows_the_study_to_who_has_the_token(hpo: Run, tmp_path: Path) -> None:

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.test_launch import Run, Wait, exported, start
-from tests.conftest import REPOSITORY
-from tests.faults.parts import STUDY as FAULTS
+from tests.acceptance.test_launch import Run, exported
+from tests.faults.parts import Field, finished
 from tests.store.test_database import run
-
-#: Long enough for a backup in the middle, although the net is one line: each batch takes its pause.
-STUDY = FAULTS.format(objective="faulty.py", trials=3, epochs=100, pause=0.03, pruner="none")
-STUDY = STUDY.replace("study: faults", "study: small")
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -28,37 +23,36 @@ def tree(folder: Path) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_backup_of_a_running_study_is_restored_and_goes_on_beside_the_original(
-    hpo: Run, url: str, tmp_path: Path, wait_until: Wait
+    hpo: Run, field: Field, tmp_path: Path
 ) -> None:
-    (tmp_path / "small.yaml").write_text(STUDY)
-    (tmp_path / "faulty.py").write_text((REPOSITORY / "tests/faults/faulty.py").read_text())
-    words = ("launch", "small.yaml", "--workers", "2", "--trials", "3", "--no-promote", "--no-report")
-    launched = start(tmp_path, url, *words, "--checkpoint-every", "0")
-    studies = tmp_path / "runs/studies"
-    wait_until(lambda: sum("epoch 5/100" in f.read_text() for f in studies.glob("*/trials/*.log")) == 2, "epochs")
+    field.hold(trials=3, epochs=100)
+    url, studies = field.url, tmp_path / "runs/studies"
+    launched = field.launch("--workers", "2", "--checkpoint-every", "0")
+    field.wait(lambda: field.training() == 2, "an epoch of both trials")
     (tmp_path / "backups").mkdir()
     backed_up = hpo("storage", "backup", "backups", storage=url)
     assert backed_up.returncode == 0, backed_up.stderr
     assert re.search(r"backups/hpo-\d{8}-\d{6}\.backup: 1 studies, \d trials, \d+ epochs", backed_up.stdout)
     launched.send_signal(signal.SIGINT)
-    launched.communicate(timeout=60)
+    field.processes.remove(launched)
+    finished(launched, code=130)
+    field.let_go()
 
     original = next(studies.iterdir())
     before = tree(original)
     file, copy = next((tmp_path / "backups").iterdir()), f"sqlite:///{tmp_path / 'copy.db'}"
     restored = hpo("storage", "restore", str(file), storage=copy)
     assert restored.returncode == 0, restored.stderr
-    assert "small: " in restored.stdout and "2 of 2 begun trainings have a checkpoint here" in restored.stdout
-    done = hpo(*words, storage=copy)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [row["state"] for row in exported(hpo, copy)] == ["COMPLETE"] * 3
+    assert "faults: " in restored.stdout and "2 of 2 begun trainings have a checkpoint here" in restored.stdout
+    finished(field.launch("--workers", "2", HPO_STORAGE=copy))
+    assert [row["state"] for row in exported(hpo, copy, "faults")] == ["COMPLETE"] * 3
     ours = next(folder for folder in studies.iterdir() if folder != original)
     assert all("resumed after epoch" in (ours / f"trials/{n:04d}.log").read_text() for n in (0, 1))
     assert tree(original) == before, "the copy has written to the original's folder"
 
-    done = hpo(*words, storage=url)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [row["value"] for row in exported(hpo, url)][:2] == [row["value"] for row in exported(hpo, copy)][:2]
+    finished(field.launch("--workers", "2"))
+    values = [[row["value"] for row in exported(hpo, storage, "faults")] for storage in (url, copy)]
+    assert values[0][:2] == values[1][:2]
     for storage in (url, copy):
         checked = hpo("storage", "check", storage=storage)
         assert checked.returncode == 0 and checked.stdout.endswith(": no problems\n"), checked.stdout

@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import re
 import signal
-from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.acceptance.test_launch import SMALL, Run, Wait, start
+from tests.acceptance.test_launch import Run
+from tests.faults.parts import Field, finished
 
-LONG = SMALL.replace("epochs: 4", "epochs: 12").replace("name: asha, min_resource: 2", "name: none")
+EPOCHS = 12
 
 
-def test_an_interrupted_launch_shows_each_epoch_once(hpo: Run, url: str, tmp_path: Path, wait_until: Wait) -> None:
-    (tmp_path / "small.yaml").write_text(LONG)
-    words = ("launch", "small.yaml", "--trials", "2", "--workers", "2", "--tensorboard", "--gradient-norms")
-    launched = start(tmp_path, url, *words, "--checkpoint-every", "0")
-    logs = tmp_path / "runs"
-    wait_until(lambda: any("epoch 3/12" in f.read_text() for f in logs.glob("studies/*/trials/*.log")), "an epoch")
+def test_an_interrupted_launch_shows_each_epoch_once(hpo: Run, field: Field) -> None:
+    field.hold(trials=2, epochs=EPOCHS)
+    words = ("launch", "faults.yaml", "--workers", "2", "--devices", "cpu", "--tensorboard", "--gradient-norms")
+    launched = field.start(*words, "--checkpoint-every", "0")
+    field.wait(lambda: field.training() == 2, "an epoch of both trials")
     launched.send_signal(signal.SIGINT)
-    output = launched.communicate(timeout=60)[0]
-    assert launched.returncode == 130, output
-    done = hpo(*words, storage=url)
-    assert done.returncode == 0, done.stdout + done.stderr
+    field.processes.remove(launched)
+    printed = finished(launched, code=130)
+    field.let_go()
+    printed += finished(field.start(*words))
 
-    (folder,) = logs.glob("studies/*/tensorboard")
-    assert re.findall(r"^watch +tensorboard --logdir (.*)$", output + done.stdout, re.M) == [str(folder)] * 2
+    (folder,) = field.folder.glob("runs/studies/*/tensorboard")
+    assert re.findall(r"^watch +tensorboard --logdir (.*)$", printed, re.M) == [str(folder)] * 2
     trials = ["trial-00000-fold-0", "trial-00001-fold-0"]
     shown = {run.name: EventAccumulator(str(run)).Reload() for run in folder.iterdir()}
     assert trials == sorted(name for name in shown if name.startswith("trial"))
     assert any(name.startswith("promotion-") and name.endswith("-refit") for name in shown)
     assert any(len(list((folder / trial).iterdir())) == 2 for trial in trials), "two workers have written"
     for name in trials:
-        for tag in ("train/loss", "val/macro_f1", "gradient/class", "curriculum/class", "spread/class/sd"):
-            assert [e.step for e in shown[name].Scalars(tag)] == list(range(1, 13)), f"{name} {tag}"
-    assert " gradient.class " in hpo("logs", "small", "0", storage=url).stdout
+        for tag in ("train/loss", "val/skill", "gradient/number", "curriculum/number", "spread/number/sd"):
+            assert [e.step for e in shown[name].Scalars(tag)] == list(range(1, EPOCHS + 1)), f"{name} {tag}"
+    assert " gradient.number " in hpo("logs", "faults", "0", storage=field.url).stdout
 
-    assert hpo("delete", "small", "--yes", storage=url).returncode == 0
+    assert hpo("delete", "faults", "--yes", storage=field.url).returncode == 0
     assert not folder.exists()

@@ -18,9 +18,9 @@ def bit_flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def checkpoints(field: Field, *, trials: int, damage: Callable[[bytes], bytes], epochs: int = 40) -> str:
+def checkpoints(field: Field, *, trials: int, damage: Callable[[bytes], bytes], epochs: int = 20) -> str:
     """The newest checkpoint of every begun trial is damaged: the one before it is used, and the log says so."""
-    field.write(trials=trials, epochs=epochs, pause=0.05)
+    field.hold(trials=trials, epochs=epochs)
     field.create()
     workers = [field.work("--checkpoint-every", "0") for _ in range(trials)]
     field.wait(lambda: len(field.leases()) == trials and _saved_twice(field, trials), "two checkpoints of every trial")
@@ -28,6 +28,7 @@ def checkpoints(field: Field, *, trials: int, damage: Callable[[bytes], bytes], 
     for folder in _folders(field):
         newest = max(folder.glob("*/epoch-*.pt"))
         newest.write_bytes(damage(newest.read_bytes()))
+    field.let_go()
     for worker in [field.work() for _ in range(trials)]:
         finished(worker)
     assert_whole(field, trials, epochs)

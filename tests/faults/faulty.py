@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder
 
 
+#: While it lies in the folder where a worker runs, trials that look for it do not end: see `loss.hold`.
+HOLD = Path("hold")
+#: Training batches of an epoch on one of two folds.
+BATCHES = 2
+
 #: What `score` answers instead of a number, by the fault that orders it; nothing at all for `score_missing`.
 ANSWERS: Mapping[str, Any] = {
     "score_nan": float("nan"),
@@ -50,6 +55,9 @@ class Faulty(Objective):
             "loss.fault": "none",
             #: Seconds that each training batch takes.
             "loss.pause": 0.0,
+            #: Epochs after which a trial waits inside the next batch, its process named by a file `held-PID`, for as
+            #: long as `HOLD` lies there. Once it has gone the trial takes no pauses either. 0: it does not look.
+            "loss.hold": 0,
         }
     )
 
@@ -78,7 +86,7 @@ class Faulty(Objective):
     ) -> dict[str, Term]:
         square = (outputs["number"] - batch["number"]) ** 2
         if torch.is_grad_enabled():
-            time.sleep(params.loss["pause"])
+            _take_time(params.loss["pause"], params.loss["hold"], int(outputs["batches"]))
             square = square * _happen(params.loss["fault"])
         return {"number": (square.sum(), torch.tensor(float(len(square))))}
 
@@ -100,16 +108,32 @@ class Faulty(Objective):
 
 
 class Line(nn.Module):
-    """One layer; `answer`, from the parameters, travels with the outputs: `score` sees nothing else."""
+    """One layer; `answer`, from the parameters, travels with the outputs: `score` sees nothing else.
+
+    So does the number of batches trained, over all workers of a trial: checkpoints hold it.
+    """
+
+    batches: Tensor
 
     def __init__(self, answer: int) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 1)
         self.answer = answer
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def forward(self, batch: Batch) -> Outputs:
+        if self.training:
+            self.batches += 1
         answer = torch.tensor(float(self.answer), dtype=torch.float64)
-        return {"number": self.layer(batch["features"]).squeeze(-1), "answer": answer}
+        return {"number": self.layer(batch["features"]).squeeze(-1), "answer": answer, "batches": self.batches}
+
+
+def _take_time(pause: float, hold: int, batches: int) -> None:
+    if not hold or HOLD.exists():
+        time.sleep(pause)
+    while hold and batches > BATCHES * hold and HOLD.exists():
+        Path(f"held-{os.getpid()}").touch()
+        time.sleep(0.02)
 
 
 def _happen(fault: str) -> float:

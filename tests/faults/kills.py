@@ -8,12 +8,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
+from functools import partial
+
+import psutil
 
 from hpo.records import TrialRecord
 from hpo.store import MOST_LOSSES
 from tests.faults.nursery import Forked
-from tests.faults.parts import Field, assert_whole, finished
+from tests.faults.parts import GRACE, Field, assert_whole, finished
 
 #: Rungs at every epoch: the pruner has something to decide while workers die.
 PRUNER = "{name: asha, min_resource: 1}"
@@ -40,9 +44,11 @@ def storm(
 ) -> Storm:
     """Kill a random worker every so many seconds and start another, until the study is done.
 
-    Nobody supervises: a dead worker's trial waits for the end of its lease.
+    Nobody supervises: a dead worker's trial waits for the end of its lease. Kills that come faster than epochs, as on
+    a busy machine, would go on for ever: between two of them there is a new epoch for every worker.
     """
-    chance = random.Random(seed)
+    chance, known = random.Random(seed), 0
+    field.lease(GRACE)
     field.write(trials=trials, epochs=epochs, pause=pause, pruner=PRUNER)
     field.create()
     living = [_worker(field) for _ in range(workers)]
@@ -52,13 +58,14 @@ def storm(
         assert time.monotonic() < deadline, f"the study does not come to its end: {field.states()}"
         busy = [worker for worker in living if worker.poll() is None]
         assert all(worker.poll() == 0 for worker in living if worker not in busy), _outputs(living)
-        spared = _spared(field) if time.monotonic() >= next_kill else None
+        due = time.monotonic() >= next_kill and field.epochs() >= known + workers
+        spared = _spared(field) if due else None
         if spared is not None and (victims := [worker for worker in busy if worker.pid not in spared]):
             victim = chance.choice(victims)
             victim.kill()
-            victim.wait(10)
+            victim.wait(60)
             living[living.index(victim)] = _worker(field)
-            kills, next_kill = kills + 1, time.monotonic() + every
+            kills, next_kill, known = kills + 1, time.monotonic() + every, field.epochs()
         time.sleep(0.02)
     found = assert_whole(field, trials)
     assert_resumed_from_checkpoints(field)
@@ -67,18 +74,21 @@ def storm(
     return Storm(kills, sum(trial.attempt - 1 for trial in found), trials - pruned, pruned)
 
 
-def everybody(field: Field, *, trials: int, workers: int, rounds: int, epochs: int = 20, pause: float = 0.02) -> str:
+def everybody(field: Field, *, trials: int, workers: int, rounds: int, epochs: int = 20) -> str:
     """Kill all workers and the launcher at one stroke, and launch again."""
-    field.write(trials=trials, epochs=epochs, pause=pause)
+    field.lease(GRACE)
     words = ("--workers", str(workers), "--checkpoint-every", "0")
     for _ in range(rounds):
+        field.hold(trials=trials, epochs=epochs)
         launched = field.launch(*words)
-        field.wait_for_epochs(2 * workers)
+        field.wait(partial(_all_inside, field, workers), "a trial of every worker")
         victims = field.workers()
         launched.kill()
         for worker in victims:
-            worker.kill()
+            with suppress(psutil.NoSuchProcess):  # it has seen its launcher die, and left in time
+                worker.kill()
         finished(launched, code=-signal.SIGKILL)
+    field.let_go()
     finished(field.launch(*words), seconds=600)
     found = assert_whole(field, trials, epochs)
     assert_resumed_from_checkpoints(field)
@@ -86,8 +96,17 @@ def everybody(field: Field, *, trials: int, workers: int, rounds: int, epochs: i
     return f"{trials} trials after {rounds} rounds, {taken} takeovers, each from the last checkpoint"
 
 
+def _all_inside(field: Field, workers: int) -> bool:
+    return (
+        len(field.holders() & {worker.pid for worker in field.workers()}) == workers and field.epochs() >= 2 * workers
+    )
+
+
 def two_launches(field: Field, *, trials: int, workers: int, every: float, seed: int) -> str:
-    """Two launches of one budget, whose workers are killed at random."""
+    """Two launches of one budget, whose workers are killed at random.
+
+    But not before they have brought a trial to an end: a launch gives up a worker that dies again and again.
+    """
     chance = random.Random(seed)
     field.write(trials=trials, epochs=8, pause=0.05)
     words = ("--workers", str(workers), "--trials", str(trials), "--checkpoint-every", "0")
@@ -97,9 +116,12 @@ def two_launches(field: Field, *, trials: int, workers: int, every: float, seed:
         victims = []
         if time.monotonic() >= next_kill and field.epochs():
             spared = _spared(field)
-            victims = [worker for worker in field.workers() if worker.pid not in spared]
+            rows = field.leases().values()
+            busy = {row.pid for row in rows if row.state == "held"} & {row.pid for row in rows if row.state == "done"}
+            victims = [worker for worker in field.workers() if worker.pid in busy - spared]
         if victims:
-            chance.choice(victims).kill()
+            with suppress(psutil.NoSuchProcess):  # it has found nothing left to do
+                chance.choice(victims).kill()
             kills, next_kill = kills + 1, time.monotonic() + every
         time.sleep(0.05)
     for launch in launches:

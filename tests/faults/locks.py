@@ -16,29 +16,35 @@ import psutil
 
 from hpo.store import DATABASE_ERRORS, Store, Watch
 from tests.conftest import REPOSITORY
-from tests.faults.parts import Field, finished
+from tests.faults.outages import worker_logs
+from tests.faults.parts import PATIENCE, Field
+from tests.faults.signals import ask_to_end
 
 #: What it holds: the study's row, under which trials begin and get their parameters; or the lease of a living worker,
 #: which can then neither renew it nor write under it.
 KINDS = ("claim", "takeover")
 #: Seconds that a worker may need until something new of it is on record: PostgreSQL ends a transaction that has idled
 #: for 6 s, and whoever waited for its lock then writes. SQLite knows no such thing: from the end of the process.
-MOST = 10.0
+#: `bench.soak` demands it; tests allow what the busiest machine may need.
+PROMISED, MOST = 10.0, 90.0
+#: Workers wait for a quarter of it for SQLite's lock before they notice, and nobody is judged dead in the 6 s.
+LEASE = 12
 
 
-def frozen_holders(field: Field, *, rounds: int, workers: int = 2) -> str:
+def frozen_holders(field: Field, *, rounds: int, workers: int = 2, most: float = MOST) -> str:
     """Freeze one of each kind in every round beside workers; on SQLite it is killed once they have noticed."""
-    field.write(trials=100 * rounds, epochs=5, pause=0.05)
-    launched = field.launch("--workers", str(workers))
+    field.lease(LEASE)
+    field.write(trials=10**6, epochs=5, pause=0.05)  # more than they come to
+    field.create()
+    started = [field.work() for _ in range(workers)]
     field.wait(lambda: len(_recorded(field)) >= workers, "a trial of every worker")
     pauses = {kind: [_pause(field, kind) for _ in range(rounds)] for kind in KINDS}
-    launched.send_signal(signal.SIGINT)
-    finished(launched, code=130)
+    ask_to_end(started)
     complete = [trial for trial in field.trials() if trial.state == "COMPLETE"]
     assert {trial.attempt for trial in complete} == {1}, "the takeover was undone, and nobody else made one"
     assert "frozen" not in {trial.worker for trial in field.trials()}
     said = ", ".join(f"{kind} {max(found):.1f} s" for kind, found in pauses.items())
-    assert max(map(max, pauses.values())) <= MOST, said
+    assert max(map(max, pauses.values())) <= most, said
     return f"{rounds} rounds, longest pause of a worker: {said}"
 
 
@@ -54,7 +60,7 @@ def _pause(field: Field, kind: str) -> float:
         return _longest_pause(field)
     pause = _longest_pause(field)
     holder.send_signal(signal.SIGCONT)
-    assert holder.wait(30) == 0, "the frozen process wrote as if nothing had happened"
+    assert holder.wait(MOST) == 0, "the frozen process wrote as if nothing had happened"
     return pause
 
 
@@ -73,7 +79,7 @@ def _longest_pause(field: Field) -> float:
     since = dict.fromkeys(first, began)
     while any(known[worker] <= first[worker] + 5 for worker in first):
         now, found = time.monotonic(), _recorded(field)
-        assert now - began < 60, f"a worker does not go on: {first}, {found}"
+        assert now - began < PATIENCE, f"a worker does not go on: {first}, {found}"
         for worker in first:
             longest = max(longest, now - since[worker])
             if found[worker] > known[worker]:
@@ -90,7 +96,7 @@ def _recorded(field: Field) -> Counter[str]:
 
 def _notices(field: Field) -> int:
     """How often workers have said that the database does not answer."""
-    return sum(log.read_text().count("does not answer") for log in field.folder.glob("runs/workers/*.log"))
+    return worker_logs(field).count("does not answer")
 
 
 def main(url: str, kind: str) -> int:

@@ -15,11 +15,27 @@ _FORKS.set_forkserver_preload(["torch._dynamo", "hpo.worker", "hpo.cli.worker", 
 
 
 class Forked:
-    """A process that runs `hpo WORDS`, with the methods of `subprocess.Popen` that tests use."""
+    """A process that runs `hpo WORDS`, with the methods of `subprocess.Popen` that tests use.
 
-    def __init__(self, words: Sequence[str], folder: Path, environ: Mapping[str, str], output: Path) -> None:
+    Args:
+        words: command and arguments.
+        folder: where it runs.
+        environ: beside what is in ours.
+        output: takes both streams.
+        batch_seconds: of the running batch for which it waits when it is asked to end; as in `hpo.leaving` otherwise.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        environ: Mapping[str, str],
+        output: Path,
+        batch_seconds: float | None = None,
+    ) -> None:
         self._output = output
-        self._process = _FORKS.Process(target=_run, args=(list(words), str(folder), dict(environ), str(output)))
+        arguments = (list(words), str(folder), dict(environ), str(output), batch_seconds)
+        self._process = _FORKS.Process(target=_run, args=arguments)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -50,9 +66,12 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def _run(words: list[str], folder: str, environ: dict[str, str], output: str) -> None:
+def _run(words: list[str], folder: str, environ: dict[str, str], output: str, batch_seconds: float | None) -> None:
+    from hpo import leaving
     from hpo.cli import main
 
+    if batch_seconds is not None:
+        vars(leaving)["BATCH"] = batch_seconds
     os.setsid()
     os.chdir(folder)
     os.environ.update(environ)

@@ -15,8 +15,11 @@ from typing import Any
 
 from tests.faults.parts import Field, assert_whole, finished
 
-#: Longer than a busy machine keeps a process from beating: here nobody may be judged dead.
-LEASE = 5
+#: Longer than a busy machine keeps a process from beating, as nobody may be judged dead; shorter than an outage of
+#: PostgreSQL. Workers wait for a quarter of it for SQLite's lock before they notice.
+LEASE = 10
+#: Of a trial that is held: half a minute until nothing is trained any more, and twice as long for two outages.
+EPOCHS = 300
 
 
 class Server:
@@ -57,15 +60,16 @@ def server() -> Iterator[Server]:
 
 def stopped(field: Field, server: Server, *, trials: int, workers: int, modes: tuple[str, ...], seconds: float) -> str:
     """PostgreSQL is stopped in each of the modes, for so many seconds: nobody is judged dead, nothing is lost."""
-    epochs = 80
-    field.environ["HPO_LEASE_SECONDS"] = str(LEASE)
-    field.write(trials=trials, epochs=epochs, pause=0.05)
+    epochs = 2 * EPOCHS
+    field.lease(LEASE)
+    field.hold(trials=trials, epochs=epochs)
     launched = field.launch("--workers", str(workers))
     for mode in modes:
         field.wait_for_epochs(12)
         server.stop(mode)
         on(field, seconds)
         server.start()
+    field.let_go()
     finished(launched, seconds=600)
     found = assert_whole(field, trials, epochs)
     assert {trial.attempt for trial in found} == {1}, "a trial was taken over"
@@ -75,22 +79,24 @@ def stopped(field: Field, server: Server, *, trials: int, workers: int, modes: t
 def on(field: Field, seconds: float) -> None:
     """So many seconds, in which training goes on."""
     before, until = field.trained(), time.monotonic() + seconds
-    field.wait(lambda: time.monotonic() >= until and field.trained() > before, "training that goes on", seconds + 90)
+    field.wait(lambda: time.monotonic() >= until and field.trained() > before, "training that goes on", seconds + 240)
 
 
 def disturbed(field: Field, *, trials: int, seconds: float, by: Callable[[], Any], noticed: str) -> str:
     """SQLite cannot be written while `by` (a context manager) lasts; a worker says so, and all goes on afterwards."""
-    epochs = 30
-    field.environ["HPO_LEASE_SECONDS"] = str(2 * LEASE)
-    field.write(trials=trials, epochs=epochs, pause=0.05)
-    launched = field.launch("--workers", "2")
-    field.wait_for_epochs(6)
+    field.lease(LEASE)
+    field.hold(trials=trials, epochs=EPOCHS)
+    field.create()
+    workers = [field.work() for _ in range(2)]
+    field.wait(lambda: field.epochs() >= 6 and len(field.holders()) == 2, "epochs, and a trial of each worker")
     with by():
         if noticed:
             field.wait(lambda: noticed in worker_logs(field), f"a worker that says {noticed!r}")
         on(field, seconds)
-    finished(launched, seconds=600)
-    found = assert_whole(field, trials, epochs)
+    field.let_go()
+    for worker in workers:
+        finished(worker)
+    found = assert_whole(field, trials, EPOCHS)
     assert integrity(database(field)) == "ok"
     assert {trial.attempt for trial in found} == {1}, "a trial was taken over"
     return f"{seconds:g} s; waited for, {trials} complete, integrity ok"
@@ -143,14 +149,14 @@ def read_only(field: Field) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 4 MiB.
+    """A file system of 16 MiB.
 
     Raises:
         PermissionError: this user may not mount one.
     """
     mounted = folder / "disk"
     mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "hpo-test", str(mounted)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "hpo-test", str(mounted)]
     if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
         raise PermissionError("may not mount a small file system here")
     try:
@@ -179,7 +185,9 @@ def locked(field: Field) -> bool:
 
 
 def worker_logs(field: Field) -> str:
-    return "\n".join(file.read_text() for file in field.folder.glob("runs/workers/*.log"))
+    """What workers have said, of a launch or lone ones."""
+    files = [*field.folder.glob("runs/workers/*.log"), *field.folder.glob("worker-*.txt")]
+    return "\n".join(file.read_text() for file in files)
 
 
 def integrity(path: Path) -> Any:

@@ -26,8 +26,13 @@ from hpo.store import DATABASE_ERRORS, StorageError, Store, Unknown, tables
 from hpo.study import Study
 from tests.faults.nursery import Forked
 
-#: Seconds of silence after which a lease is taken over in these tests.
-GRACE = 2
+#: Seconds of silence after which a lease is taken over: by default more than the busiest machine keeps a process from
+#: beating; less where a test waits for it, and more than the least where the living are not to be judged dead.
+LEASE, GRACE, LEAST = 30, 5, 2
+#: The file whose presence holds trials, as `faulty.py` has it; that one imports torch.
+HOLD = "hold"
+#: Seconds after which a test gives up: no promise, only an end for what would never come.
+PATIENCE = 240.0
 
 STUDY = """\
 study: faults
@@ -40,7 +45,7 @@ pruner: {pruner}
 space:
   optimizer: {{lr: {{float: [1e-4, 1e-1], log: true}}}}
 fixed:
-  loss: {{pause: {pause}}}
+  loss: {{fault: {fault}, hold: {hold}, pause: {pause}}}
   stopping: {{patience: 0, min_epochs: 1}}
   schedule: {{warmup_epochs: 0}}
 configurations:
@@ -48,19 +53,55 @@ configurations:
 """
 
 
+def study(
+    *,
+    trials: int,
+    objective: str = "faulty.py",
+    epochs: int = 3,
+    pause: float = 0.0,
+    hold: int = 0,
+    fault: str = "none",
+    pruner: str = "none",
+) -> str:
+    """The study file; `pause` seconds for each of an epoch's two batches, `hold` and `fault` as `Faulty` has them."""
+    return STUDY.format(
+        trials=trials, objective=objective, epochs=epochs, pause=pause, hold=hold, fault=fault, pruner=pruner
+    )
+
+
 class Field:
     """A folder with a study file, a database, and the processes started in it."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
-        self.environ = {"HPO_STORAGE": url, "HPO_LEASE_SECONDS": str(GRACE), "OMP_NUM_THREADS": "1"}
+        self.environ = {"HPO_STORAGE": url, "HPO_LEASE_SECONDS": str(LEASE), "OMP_NUM_THREADS": "1"}
         self.processes: list[subprocess.Popen[str] | Forked] = []
         (folder / "faulty.py").write_text((Path(__file__).parent / "faulty.py").read_text())
 
-    def write(self, *, trials: int, epochs: int = 3, pause: float = 0.0, pruner: str = "none", more: str = "") -> None:
-        """The study file; `pause` seconds for each of an epoch's two batches."""
-        text = STUDY.format(objective="faulty.py", trials=trials, epochs=epochs, pause=pause, pruner=pruner)
-        (self.folder / "faults.yaml").write_text(text + more)
+    def lease(self, seconds: int) -> None:
+        """Silence after which processes started from now on take a lease over."""
+        self.environ["HPO_LEASE_SECONDS"] = str(seconds)
+
+    def write(self, *, trials: int, more: str = "", **facts: Any) -> None:
+        """The study file, see `study`."""
+        (self.folder / "faults.yaml").write_text(study(trials=trials, **facts) + more)
+
+    def hold(self, *, trials: int, epochs: int, pause: float = 0.05, more: str = "", **facts: Any) -> None:
+        """A study none of whose trials ends before `let_go`, however late a test does what it does to them.
+
+        Each waits in its last epoch; `pause` and `epochs` say how long a test usually meets it between two batches.
+        Epochs come on record once a second: by then all but those of the last one are.
+        """
+        (self.folder / HOLD).touch()
+        self.write(trials=trials, epochs=epochs, pause=pause, more=more, **{"hold": epochs - 1} | facts)
+
+    def waits(self, pid: int) -> bool:
+        """Whether a process is inside a batch that does not end before `let_go`."""
+        return (self.folder / f"held-{pid}").exists()
+
+    def let_go(self) -> None:
+        """The trials that are held come to their end, without pauses."""
+        (self.folder / HOLD).unlink()
 
     def launch(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """`hpo launch` of the study, without promotion and report."""
@@ -73,11 +114,12 @@ class Field:
         create_or_resume(spec, None, store, files, objective, file_hash(spec.objective), lambda _: None)
         store.close()
 
-    def work(self, *words: str) -> Forked:
-        """`hpo worker` of the study, which nobody supervises."""
-        command = ("worker", "faults", "--no-promote", "--device", "cpu", "--threads", "1", *words)
+    def work(self, *words: str, promote: bool = False, batch_seconds: float | None = None) -> Forked:
+        """`hpo worker` of the study, which nobody supervises; `batch_seconds`: see `Forked`."""
+        command = ("worker", "faults", "--device", "cpu", "--threads", "1", *words)
+        command = command if promote else (*command, "--no-promote")
         output = self.folder / f"worker-{len(self.processes)}.txt"
-        worker = Forked(command, self.folder, self.environ, output)
+        worker = Forked(command, self.folder, self.environ, output, batch_seconds)
         self.processes.append(worker)
         return worker
 
@@ -133,9 +175,18 @@ class Field:
         except (StorageError, *DATABASE_ERRORS):
             return {}
 
+    def registered(self) -> set[str]:
+        """Names of all workers there have been."""
+        with self.store() as store:
+            return {worker.name for worker in store.reading.workers(store.studies.get("faults").study_id)}
+
     def held_by(self, pid: int) -> int | None:
         """Number of the trial that a process works on."""
         return next((n for n, row in self.leases().items() if row.pid == pid and row.state == "held"), None)
+
+    def holders(self) -> set[int]:
+        """Processes that work on a trial."""
+        return {row.pid for row in self.leases().values() if row.state == "held"}
 
     def done_by(self, pid: int) -> list[int]:
         """Numbers of the trials that a process has brought to an end."""
@@ -156,7 +207,7 @@ class Field:
         goal = self.epochs() + more
         self.wait(lambda: self.epochs() >= goal, f"{more} more epochs")
 
-    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
         """Until the condition holds; at once a failure when a process has failed, by itself and not by our hand."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -180,6 +231,10 @@ class Field:
         """Epochs that were trained, as the logs have it: also those that are not on record."""
         return sum(self.trained_epochs().values())
 
+    def training(self) -> int:
+        """Trials that have been trained for an epoch: none of them begins anew when somebody else goes on."""
+        return len({trial for trial, _ in self.trained_epochs()})
+
     def trained_epochs(self) -> Counter[tuple[str, int]]:
         """How often each epoch of each trial was trained."""
         found: Counter[tuple[str, int]] = Counter()
@@ -200,7 +255,7 @@ class Field:
                 started.stdout.close()
 
 
-def finished(process: subprocess.Popen[str] | Forked, code: int | None = 0, seconds: float = 120.0) -> str:
+def finished(process: subprocess.Popen[str] | Forked, code: int | None = 0, seconds: float = PATIENCE) -> str:
     """What a process has printed, once it has ended with this exit code."""
     output = process.communicate(timeout=seconds)[0]
     assert code is None or process.returncode == code, f"exit code {process.returncode}:\n{output}"

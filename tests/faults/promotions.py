@@ -28,16 +28,18 @@ from hpo.stored import as_launched
 from hpo.study import Study
 from tests.faults import sweep, sweeps
 from tests.faults.faulty import Faulty
-from tests.faults.parts import STUDY, Field, finished
+from tests.faults.parts import Field, finished, study
 
 OBJECTIVE = f"{Path(__file__).parent / 'faulty.py'}:Faulty"
 PROMOTE = Options(threads=1, search=False, checkpoint_every=0.0, database_patience=1.0)
 #: Trial 1 was told the better value; it and trial 0, the baseline, are trained on two folds, then it is refitted.
 BEST, JOBS = 1, [(1, 0), (1, 1), (0, 0), (0, 1), (1, -1)]
+#: Two go on at once, and neither is to judge the other dead.
+GRACE = 1.5
 #: What another tool tells the study; no skill is above 1.
 FORGED = 1e9
-#: Configuration -> seconds that each of its batches takes.
-SLOW = {"running": 0.3, "next": 0.2, "last": 0.1}
+#: Configurations beside `before`: two workers are inside the first two while the study is told about the others.
+MORE = ("running", "next", "last")
 
 
 def killed(field: Field, *, every_statement: int, every_file: int) -> str:
@@ -52,22 +54,20 @@ def _swept(field: Field, kind: str, every: int) -> int:
 
 def forged(field: Field, *, trials: int) -> str:
     """Two workers search and promote while another tool tells the study what is not true, with Optuna's own API."""
-    slow = [f"  {name}: {{loss: {{pause: {pause}}}}}\n" for name, pause in SLOW.items()]
-    field.write(trials=trials, epochs=6, pause=0.02, more="".join(slow))
-    words = ("launch", "faults.yaml", "--workers", "2", "--devices", "cpu", "--no-report")
-    launched = field.start(*words)
-    field.wait(lambda: _trained(field, "running"), "an epoch of the trial that is told")
+    lines = [f"  {name}: {{optimizer: {{lr: {0.02 + 0.01 * number:.2f}}}}}\n" for number, name in enumerate(MORE)]
+    field.hold(trials=trials, epochs=6, more="".join(lines))
+    field.create()
+    workers = [field.work(promote=True) for _ in range(2)]
+    field.wait(lambda: len(field.holders()) == 2 and field.trained() >= 4, "workers inside the first two")
     with field.store() as store:
-        study = optuna.load_study(study_name="faults", storage=store.database)
-        study.tell(_number(field, "running"), FORGED)
-        store.database.set_trial_state_values(_waiting(study), TrialState.COMPLETE, [FORGED])
-        study.add_trial(optuna.create_trial(value=FORGED, params={}, distributions={}))
-    finished(launched)
+        theirs = optuna.load_study(study_name="faults", storage=store.database)
+        theirs.tell(_number(field, "running"), FORGED)
+        store.database.set_trial_state_values(_waiting(theirs), TrialState.COMPLETE, [FORGED])
+        theirs.add_trial(optuna.create_trial(value=FORGED, params={}, distributions={}))
+    field.let_go()
+    for worker in workers:
+        finished(worker)
     return _assert_honest(field)
-
-
-def _trained(field: Field, configuration: str) -> bool:
-    return any(trial.epochs for trial in field.trials() if trial.configuration == configuration)
 
 
 def _waiting(study: optuna.Study) -> int:
@@ -97,7 +97,7 @@ def _assert_honest(field: Field) -> str:
 
 
 def main(url: str, kind: str, every: str = "1") -> int:
-    return sweep.sweep(url, kind, int(every), _at)
+    return sweep.sweep(url, kind, int(every), _at, grace=GRACE)
 
 
 def _at(url: str, files: RunFiles, kind: str, point: int) -> tuple[bool, str]:
@@ -129,7 +129,7 @@ def _changes(_store: Store, files: RunFiles, counted: sweep.Act) -> None:
 
 def _searched(url: str, files: RunFiles, name: str) -> None:
     """A study with two trials that have been told a value."""
-    text = STUDY.format(objective=OBJECTIVE.removesuffix(":Faulty"), trials=2, epochs=1, pause=0.0, pruner="none")
+    text = study(objective=OBJECTIVE.removesuffix(":Faulty"), trials=2, epochs=1)
     spec = Study.from_text(text.replace("study: faults", f"study: {name}"), "/faults.yaml", lambda _: Faulty())
     store = Store(url)
     record = create_or_resume(spec, None, store, files, Faulty(), None, lambda _: None)

@@ -36,7 +36,7 @@ from hpo.store import Store
 from hpo.study import Study
 from hpo.worker import Worker
 from tests.faults.faulty import Faulty
-from tests.faults.parts import STUDY
+from tests.faults.parts import study
 
 EPOCHS = 2
 #: Nobody else is alive to beat: a dead worker's lease may be taken at once.
@@ -60,10 +60,12 @@ def main(url: str, kind: str, every: str = "1", seconds: str = "0") -> int:
     return sweep(url, kind, int(every), partial(_at, float(seconds)))
 
 
-def sweep(url: str, kind: str, every: int, at: Callable[[str, RunFiles, str, int], tuple[bool, str]]) -> int:
+def sweep(
+    url: str, kind: str, every: int, at: Callable[[str, RunFiles, str, int], tuple[bool, str]], *, grace: float = GRACE
+) -> int:
     """Strike at every such point until none is reached any more; `at` is `_at`, or does the like."""
     torch.set_num_threads(1)
-    vars(hpo.worker)["grace_period"] = lambda: GRACE
+    vars(hpo.worker)["grace_period"] = lambda: grace
     wrong: dict[int, str] = {}
     points = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -116,9 +118,7 @@ def _make(url: str) -> None:
 
 
 def _create(url: str, files: RunFiles, name: str) -> None:
-    text = STUDY.format(
-        objective="faulty.py", trials=1, epochs=EPOCHS, pause=0.0, pruner="{name: asha, min_resource: 1}"
-    )
+    text = study(trials=1, epochs=EPOCHS, pruner="{name: asha, min_resource: 1}")
     text = text.replace("study: faults", f"study: {name}")
     spec = Study.from_text(text, "/faults.yaml", lambda _: Faulty())
     store = Store(url)

@@ -7,4 +7,4 @@ from tests.faults.parts import Field
 
 
 def test_workers_with_false_clocks_take_nothing_from_each_other(field: Field) -> None:
-    clocks.false_clocks(field, trials=8)
+    clocks.false_clocks(field, trials=6)

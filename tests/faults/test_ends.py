@@ -14,9 +14,7 @@ def test_every_end_has_its_reason_and_the_other_trials_go_on(field: Field) -> No
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_the_same_error_in_the_first_trials_stops_the_study(field: Field) -> None:
-    field.write(trials=50, more="")
-    text = (field.folder / "faults.yaml").read_text().replace("loss: {pause", "loss: {fault: exception, pause")
-    (field.folder / "faults.yaml").write_text(text)
+    field.write(trials=50, fault="exception")
     output = finished(field.launch("--workers", "2"), code=1)
     assert "stopped: the same code_error ended one trial after the other" in output
     assert "RuntimeError: the objective has a bug" in output and "hpo logs faults" in output
@@ -26,9 +24,7 @@ def test_the_same_error_in_the_first_trials_stops_the_study(field: Field) -> Non
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_mended_code_goes_on_while_no_trial_has_a_value(field: Field) -> None:
-    field.write(trials=6)
-    text = (field.folder / "faults.yaml").read_text().replace("loss: {pause", "loss: {fault: exception, pause")
-    (field.folder / "faults.yaml").write_text(text)
+    field.write(trials=6, fault="exception")
     assert "mend it, then the same command goes on" in finished(field.launch("--workers", "1"), code=1)
     code = (field.folder / "faulty.py").read_text()
     (field.folder / "faulty.py").write_text(code.replace('raise RuntimeError("the objective has a bug")', "return 1.0"))

@@ -15,7 +15,7 @@ def test_a_storm_of_kills(field: Field) -> None:
 
 
 def test_everybody_is_killed(field: Field) -> None:
-    kills.everybody(field, trials=3, workers=2, rounds=1, epochs=12)
+    kills.everybody(field, trials=3, workers=2, rounds=1, epochs=20)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults import outages, signals
 from tests.faults.outages import Server, worker_logs
-from tests.faults.parts import GRACE, Field, assert_whole, finished
+from tests.faults.parts import LEAST, Field, assert_whole, finished
 
 SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
@@ -35,21 +35,23 @@ def served(tmp_path: Path, server: Server) -> Iterator[Field]:
 
 @pytest.mark.postgres
 def test_postgresql_is_away_for_longer_than_a_lease_lasts(served: Field, server: Server) -> None:
-    outages.stopped(served, server, trials=4, workers=2, modes=("fast", "immediate"), seconds=outages.LEASE + 1)
+    outages.stopped(served, server, trials=2, workers=2, modes=("fast", "immediate"), seconds=outages.LEASE + 1)
 
 
 @pytest.mark.postgres
 def test_workers_whose_database_has_gone_for_good_end_with_a_checkpoint(served: Field, server: Server) -> None:
-    served.write(trials=2, epochs=60, pause=0.05)
+    served.lease(LEAST)
+    served.hold(trials=2, epochs=60)
     launched = served.launch("--workers", "2", "--database-patience", "0.05")
-    served.wait(lambda: served.epochs() >= 8, "some epochs")
+    served.wait(lambda: served.epochs() >= 8 and len(served.holders()) == 2, "epochs, and a trial of each worker")
     server.stop("fast")
     output = finished(launched, code=1)
     assert "the database has gone, and all workers with it" in output and "the same command goes on" in output
     assert "the database has been away for" in worker_logs(served)
     trained = served.trained()
     server.start()
-    finished(served.launch("--workers", "2"))
+    served.let_go()
+    finished(served.launch("--workers", "1"))  # who judges by so short a lease is to be alone
     assert_whole(served, trials=2, epochs=60)
     # An epoch of each worker may have been under way when its patience ended; it alone is trained twice.
     assert served.trained() <= 120 + 2
@@ -60,12 +62,12 @@ def test_workers_whose_database_has_gone_for_good_end_with_a_checkpoint(served: 
 def test_a_writer_that_holds_sqlite_is_waited_for(field: Field) -> None:
     """Longer than the busy timeout, so that workers see `database is locked`."""
     holder = partial(outages.written_by_another, field)
-    outages.disturbed(field, trials=4, seconds=1, by=holder, noticed="does not answer")
+    outages.disturbed(field, trials=3, seconds=1, by=holder, noticed="does not answer")
 
 
 @SQLITE
 def test_a_reader_keeps_nobody_waiting(field: Field) -> None:
-    outages.disturbed(field, trials=4, seconds=2, by=partial(outages.read_by_another, field), noticed="")
+    outages.disturbed(field, trials=3, seconds=2, by=partial(outages.read_by_another, field), noticed="")
     assert "does not answer" not in worker_logs(field)
 
 
@@ -76,7 +78,7 @@ def test_a_read_only_file_is_waited_for(field: Field, tmp_path: Path) -> None:
     if subprocess.run(["chattr", "+i", str(probe)], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to make a file immutable, and a file system that can")
     subprocess.run(["chattr", "-i", str(probe)], check=True)
-    outages.disturbed(field, trials=4, seconds=1, by=partial(outages.read_only, field), noticed="does not answer")
+    outages.disturbed(field, trials=3, seconds=1, by=partial(outages.read_only, field), noticed="does not answer")
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
         with outages.small_disk(tmp_path) as disk:
             field = Field(tmp_path, f"sqlite:///{disk}/hpo.db")
             try:
-                outages.disturbed(field, trials=4, seconds=1, by=partial(outages.full, field), noticed="full")
+                outages.disturbed(field, trials=3, seconds=1, by=partial(outages.full, field), noticed="full")
             finally:
                 field.end()
     except PermissionError as error:
@@ -96,31 +98,38 @@ def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("epochs", [60, 20], ids=["inside", "after the last epoch"])
 def test_sigterm_while_the_database_is_away_ends_the_worker_in_time(field: Field, epochs: int) -> None:
     """Nothing that was trained is trained again, also what the database has not taken."""
-    field.write(trials=1, epochs=epochs, pause=0.05)
+    field.lease(LEAST)
+    field.hold(trials=1, epochs=epochs)
     launched = field.launch("--workers", "1")
     field.wait(lambda: field.trained() >= 3, "some epochs")
     with outages.written_by_another(field):
+        if epochs == 20:
+            field.let_go()
         noticed = "does not answer"
         field.wait(lambda: noticed in worker_logs(field) and field.trained() >= 20, "a worker that notices")
         worker = field.workers()[0]
         os.kill(worker.pid, signal.SIGTERM)
-        worker.wait(signals.PROMISED + signals.BUSY)  # whatever the database does
+        worker.wait(signals.WITHIN)  # whatever the database does
+    if epochs == 60:
+        field.let_go()
     assert "was asked to end by a signal" in finished(launched, code=1)
-    finished(field.launch("--workers", "1"))
+    finished(field.work())
     assert_whole(field, trials=1, epochs=epochs)
     assert field.trained() == epochs and "resumed after epoch" in field.logs()
 
 
 @SQLITE
 def test_a_worker_killed_while_the_database_is_away_is_replaced_afterwards(field: Field) -> None:
-    field.write(trials=1, epochs=40, pause=0.05)
+    field.lease(LEAST)
+    field.hold(trials=1, epochs=40)
     launched = field.launch("--workers", "1")
     field.wait(lambda: field.epochs() >= 3, "some epochs")
     with outages.written_by_another(field):
         worker = field.workers()[0]
         worker.kill()
-        # The launch has looked at the database at least once: it waits a fifth of the lease for a lock.
-        until = time.monotonic() + GRACE
+        # Usually the launch has looked at the database at least once: it waits a quarter of the lease for a lock.
+        until = time.monotonic() + LEAST
         field.wait(lambda: time.monotonic() >= until, "a launch that notices")
+    field.let_go()
     assert "its work goes on elsewhere" in finished(launched)
     assert_whole(field, trials=1, epochs=40)

@@ -33,7 +33,9 @@ def bad_values(field: Field, *, copies: int, workers: int) -> str:
     ]
     trials = len(faults) + HEALTHY
     field.write(trials=trials, pruner="{name: asha, min_resource: 1}", more="".join(lines))
-    finished(field.launch("--workers", str(workers)), seconds=600)
+    field.create()
+    for worker in [field.work() for _ in range(workers)]:
+        finished(worker, seconds=600)
     found = field.trials()
     assert len(found) == trials
     for trial in found:

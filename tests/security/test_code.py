@@ -16,7 +16,7 @@ import torch
 
 from hpo.resolve import file_hash, resolve
 from tests.conftest import REPOSITORY
-from tests.faults.parts import STUDY
+from tests.faults.parts import study
 from tests.security.parts import hostile_study, in_a_terminal
 from tests.store.test_database import run
 
@@ -37,7 +37,7 @@ class Faulty(Base):
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    (tmp_path / "own.yaml").write_text(STUDY.format(objective="own.py", trials=2, epochs=2, pause=0, pruner="none"))
+    (tmp_path / "own.yaml").write_text(study(objective="own.py", trials=2, epochs=2))
     (tmp_path / "own.py").write_text(OWN)
     return tmp_path / "own.py"
 

@@ -107,7 +107,7 @@ def every_process() -> Iterator[set[str]]:
 @pytest.mark.slow
 def test_a_password_is_in_no_file_no_output_and_no_process_title(guarded: Guarded, tmp_path: Path, hpo: Run) -> None:
     field = Field(tmp_path, guarded.url)
-    field.write(trials=4, epochs=20, pause=0.02, more=FAULTY.lstrip("\n"))
+    field.hold(trials=4, epochs=60, more=FAULTY.lstrip("\n"))
     printed = []
     try:
         with every_process() as processes:
@@ -115,6 +115,7 @@ def test_a_password_is_in_no_file_no_output_and_no_process_title(guarded: Guarde
             field.wait(lambda: field.epochs() >= 4, "some epochs")
             with guarded.away():
                 field.wait(lambda: "database" in logs(tmp_path), "a word about the outage")
+                field.let_go()
                 printed.append(finished(field.start("status"), code=2))
             printed.append(finished(launched))
             for words in [("worker", "faults"), ("status", "--json"), ("report",), ("storage", "backup", "a.backup")]:

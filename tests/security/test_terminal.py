@@ -13,7 +13,7 @@ import pytest
 from hpo.files import RunFiles
 from hpo.harmless import harmless
 from tests.conftest import REPOSITORY
-from tests.faults.parts import STUDY
+from tests.faults.parts import study
 from tests.security.parts import OBEYED, SEEN, hostile_study, in_a_terminal, obeyed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -63,7 +63,7 @@ class Faulty(Base):
 def test_nothing_that_an_objective_says_is_obeyed(url: str, tmp_path: Path) -> None:
     """Its errors are on record, in logs and on screen, spelled out; the workers survive them."""
     (tmp_path / "own.py").write_text(HOSTILE)
-    (tmp_path / "own.yaml").write_text(STUDY.format(objective="own.py", trials=4, epochs=2, pause=0, pruner="none"))
+    (tmp_path / "own.yaml").write_text(study(objective="own.py", trials=4, epochs=2))
     environ = {"HPO_STORAGE": url, "PYTHONPATH": str(REPOSITORY)}
     code, printed = in_a_terminal(tmp_path, environ, "launch", "own.yaml", "--devices", "cpu")
     assert code == 1 and "stopped: the same code_error ended one trial after the other" in printed, printed

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 from hpo.store import Exists, Store, Watch
@@ -29,7 +30,7 @@ class Racers:
     def __call__(self, function: Callable[..., Result], *arguments: Any) -> list[Result]:
         """What `function(number, *arguments)` returned in each process; everyone waits until all are there."""
         tasks = [(function, number, arguments) for number in range(RACERS)]
-        return self._pool.map_async(_run, tasks, chunksize=1).get(240)
+        return self._pool.map_async(_run, tasks, chunksize=1).get(280)
 
 
 @cache
@@ -53,7 +54,7 @@ def _run(task: tuple[Callable[..., Result], int, tuple[Any, ...]]) -> Result:
 
 def meet() -> None:
     """Wait until every racer is here."""
-    _gates[0].wait(120)
+    _gates[0].wait(240)
 
 
 @contextmanager
@@ -157,8 +158,12 @@ def plan(number: int, url: str, study_id: int, rivals: bool) -> tuple[int, int |
         return store.promotions.planned(study_id)
 
 
-def work(number: int, url: str, study_id: int, limit: int) -> list[tuple[int, float, float]]:
-    """Bring trials of three epochs to their end; returns number, value and the moment each was told."""
+def work(number: int, url: str, study_id: int, limit: int, enough: str | None = None) -> list[tuple[int, float, float]]:
+    """Bring trials of three epochs to their end, until there is the file `enough`.
+
+    Returns:
+        Number, value and the moment each was told.
+    """
     told = []
     with opened(url) as store:
         meet()
@@ -170,4 +175,6 @@ def work(number: int, url: str, study_id: int, limit: int) -> list[tuple[int, fl
                     store.results.record(lease, [parts.epoch(epoch)], (epoch, 0.1 * epoch), lambda *_: False)
                 store.results.finish_trial(lease, parts.tells(store, lease, lr), value=lr)
             told.append((lease.number, lr, time.monotonic()))
+            if enough is not None and Path(enough).exists():
+                break
     return told

@@ -331,7 +331,7 @@ def test_a_takeover_waits_for_the_open_transaction(store: Store, study: StudyRec
             with pytest.raises(TimeoutError):
                 taking.result(timeout=0.3)
             store.results.record(lease, [epoch(2)], (2, 0.6), lambda *_: False)
-        taken = taking.result(timeout=30)
+        taken = taking.result(timeout=240)
     assert taken is not None
     assert len(record_of(other, taken).epochs) == 2
     other.close()
