@@ -18,6 +18,11 @@ from hpo.objective import Value
 from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, nearest, shown, spelled
 
 SCHEDULES = ("cosine", "plateau", "constant")
+#: What text values stand for themselves; the rules of `objectives.class_weights` belong to every objective.
+WORDS = {
+    "schedule.name": SCHEDULES,
+    "loss.class_weights": ("none", "inverse_share", "odds", "balanced", "effective_number"),
+}
 
 #: Reads the value of a parameter (key, node, where it stands); None where a mistake was added.
 ReadValue = Callable[[str, Node, str], Value | None]
@@ -36,6 +41,8 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"augment\.mixup", lambda v: v >= 0, "at least 0 (0 = off)"),
     (r"loss\.label_smoothing", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     (r"loss\.(focal_gamma|.*_weight)", lambda v: v >= 0, "at least 0"),
+    (r"augment\.frequency_mask", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    (r"model\.class_heads", lambda v: v >= 1, "at least 1"),
     (r"model\.(.*_)?dropout", lambda v: 0 <= v < 1, "at least 0 and below 1"),
 )
 
@@ -104,8 +111,8 @@ def checked(key: str, value: Any, default: Value | None) -> Value:
         fits, need = default is None or isinstance(value, str), "text"
     if not fits:
         raise ValueError(f"{need} is needed, as its default {shown(default)}{spelled(value)}")
-    if key == "schedule.name" and value not in SCHEDULES:
-        raise ValueError(nearest(str(value), SCHEDULES))
+    if key in WORDS and value not in WORDS[key]:
+        raise ValueError(nearest(str(value), WORDS[key]))
     if number:
         for pattern, sane, need in RANGES:
             if re.fullmatch(pattern, key):

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.waveform import Scaling, WaveformNet
-from objectives import abr_data, abr_source, abr_synthetic, losses, scores, splits
-from objectives.abr_data import Grid
+from objectives import abr_data, abr_source, abr_synthetic, losses, scaling, scores, splits, waveforms
+from objectives.abr_data import EARLIEST_MS, Grid
+from objectives.class_weights import class_weights
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder, Arrays
@@ -43,10 +44,12 @@ class Abr(Objective):
     version = 2
     prepare_keys = ("rate_hz", "window_ms")
     terms = ("signal", "class", "presence", "peak_latency", "peak_amplitude")
+    mixed = ("waveform", "clean", "statics")
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",
             "weighted_f1": "maximize",
+            "micro_f1": "maximize",
             "accuracy": "maximize",
             "balanced_accuracy": "maximize",
             "f1.*": "maximize",
@@ -68,19 +71,29 @@ class Abr(Objective):
             #: Channels; a multiple of 8.
             "model.width": 32,
             "model.dropout": 0.1,
+            #: Heads that classify, each with an attention of its own; their probabilities are averaged.
+            "model.class_heads": 1,
             "loss.signal_weight": 1.0,
             "loss.class_weight": 1.0,
             "loss.presence_weight": 1.0,
             "loss.peak_latency_weight": 1.0,
             "loss.peak_amplitude_weight": 1.0,
+            #: Epoch after which latency and amplitude begin, see `docs/training.md`.
+            "loss.peak_start": 0,
             #: Focal exponent of the terms class and presence; 0 = cross entropy.
             "loss.focal_gamma": 0.0,
             #: Of the terms class and presence.
             "loss.label_smoothing": 0.0,
+            #: Of the term class, from the training rows: none, inverse_share, odds, balanced, effective_number.
+            "loss.class_weights": "none",
             #: Gaussian noise on the input, as a share of the waveform's own standard deviation; 0 = off.
             "augment.noise": 0.0,
             #: Largest shift in time in samples of the grid, each way; latency labels move along. 0 = off.
             "augment.shift": 0.0,
+            #: Largest part of the spectrum that is left out of the input, a band per row; 0 = off.
+            "augment.frequency_mask": 0.0,
+            #: Alpha of mixup; 0 = off.
+            "augment.mixup": 0.0,
         }
     )
 
@@ -136,55 +149,70 @@ class Abr(Objective):
         return np.asarray(arrays["hearing_class"])
 
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
-        """`[mean, std]` of waveform, statics, latency and amplitude over the training rows; `class_rows` `[class]`."""
+        """`[mean, std]` of waveform, statics, latency and amplitude over the training rows; `class_rows` `[class]`.
+
+        `response` is the unit of the reconstruction: median and robust standard deviation of what lies after the
+        stimulus artefact, from EARLIEST_MS on, in uV.
+        """
         present = self.labels(arrays)[rows]
         counts = np.bincount(present[present >= 0], minlength=len(arrays.info["classes"]))
+        samples = arrays["waveform"].shape[1]
+        after = min(round(EARLIEST_MS * 1e-3 * arrays.info["sampling_rate_hz"]), samples // 2)
         return {
-            "wave": _mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
-            "statics": _mean_std(arrays["statics"][rows]),
-            "latency": _mean_std(arrays["latency_ms"][rows, None])[:, 0],
-            "amplitude": _mean_std(arrays["amplitude_uv"][rows, None])[:, 0],
+            "response": scaling.median_spread(arrays["waveform"][rows, after:]),
+            "wave": scaling.mean_std(arrays["waveform"][rows].reshape(-1, 1))[:, 0],
+            "statics": scaling.mean_std(arrays["statics"][rows]),
+            "latency": scaling.mean_std(arrays["latency_ms"][rows, None])[:, 0],
+            "amplitude": scaling.mean_std(arrays["amplitude_uv"][rows, None])[:, 0],
             "class_rows": torch.from_numpy(counts.astype(np.float32)),
         }
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
         """A residual net that scales inputs and outputs itself."""
-        names = ("wave", "statics", "latency", "amplitude")
-        scaling = Scaling(**{name: statistics[name] for name in names})
-        classes = len(statistics["class_rows"])
-        return WaveformNet(
-            classes, params.model["width"], params.model["dropout"], scaling, Grid.of(params.data).samples
-        )
+        names = ("wave", "response", "statics", "latency", "amplitude")
+        units = Scaling(**{name: statistics[name] for name in names})
+        classes, p = len(statistics["class_rows"]), params.model
+        samples = Grid.of(params.data).samples
+        return WaveformNet(classes, p["width"], p["dropout"], units, samples, p["class_heads"])
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """Shift each waveform in time, with its latency, and add noise to the input; `clean` is the target without."""
+        """Shift each waveform in time, with its latency; add noise to the input and leave a band of its spectrum out.
+
+        `clean` is the waveform without noise and with all of its spectrum: what the network has to restore.
+        """
         wave, device = batch["waveform"], batch["waveform"].device
-        draw = torch.rand(wave.shape[:1], generator=generator, device=generator.device).to(device, wave.dtype)
+        draw = torch.rand((3, len(wave)), generator=generator, device=generator.device).to(device, wave.dtype)
         white = torch.randn(wave.shape, generator=generator, device=generator.device).to(device, wave.dtype)
         grid = Grid.of(params.data)
-        shift = (2 * draw - 1) * params.augment["shift"]
-        clean = _delay(wave, shift)
+        shift = (2 * draw[0] - 1) * params.augment["shift"]
+        clean = waveforms.delay(wave, shift)
+        noisy = clean + white * wave.std(-1, keepdim=True) * params.augment["noise"]
         latency = batch["latency_ms"] + shift * (1e3 / grid.rate_hz)
         visible = (latency >= 0) & (latency <= grid.end_ms)
         return {
             **batch,
             "clean": clean,
-            "waveform": clean + white * wave.std(-1, keepdim=True) * params.augment["noise"],
+            "waveform": noisy - waveforms.band(noisy, draw[1], draw[2] * params.augment["frequency_mask"]),
             "latency_ms": torch.where(visible, latency, torch.full_like(latency, torch.nan)),
         }
 
     def losses(
         self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
     ) -> dict[str, Term]:
-        """Focal terms for the classes; smooth L1 in units of the training standard deviation for the values."""
+        """Focal terms for the classes; smooth L1 for the values, in units of the training rows.
+
+        Latency and amplitude in their standard deviations, the signal in the robust one of the response: there a
+        stimulus artefact that was left in weighs as much as it is larger.
+        """
         focal = (params.loss["focal_gamma"], params.loss["label_smoothing"])
+        weights = class_weights(statistics["class_rows"], params.loss["class_weights"])
 
         def scaled(name: str, prediction: Tensor, target: Tensor) -> Term:
             return losses.smooth_l1(prediction / statistics[name][1], target / statistics[name][1])
 
         return {
-            "signal": scaled("wave", outputs["signal"], _clean(batch)),
-            "class": losses.focal_cross_entropy(outputs["class"], batch["hearing_class"], *focal),
+            "signal": scaled("response", outputs["signal"], _clean(batch)),
+            "class": losses.focal_cross_entropy(outputs["class"], batch["hearing_class"], *focal, weights),
             "presence": losses.binary_focal(outputs["presence"], batch["present"], focal[0], None, focal[1]),
             "peak_latency": scaled("latency", outputs["latency_ms"], batch["latency_ms"]),
             "peak_amplitude": scaled("amplitude", outputs["amplitude_uv"], batch["amplitude_uv"]),
@@ -214,6 +242,10 @@ class Abr(Objective):
         }
         classified = scores.classification_scores(np.asarray(sums["confusion"]), info["classes"])
         return classified | {name: value for name, value in named.items() if value is not None}
+
+    def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and support of each hearing class."""
+        return scores.classification_report(np.asarray(sums["confusion"]), info["classes"])
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Truth (empty or NaN where missing) and prediction of each task, and class probabilities `p.NAME`."""
@@ -285,27 +317,6 @@ def _kinds(arrays: Arrays) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _mean_std(values: np.ndarray) -> Tensor:
-    """`[2, column]` over the rows that are not NaN; (0, 1) where there are none, 1 where all are equal."""
-    result = np.zeros((2, values.shape[1]))
-    for k, column in enumerate(values.T.astype(np.float64)):
-        known = column[np.isfinite(column)]
-        result[:, k] = (known.mean(), known.std()) if len(known) else (0.0, 1.0)
-    result[1, result[1] < 1e-6] = 1.0
-    return torch.from_numpy(result.astype(np.float32))
-
-
 def _clean(batch: Batch) -> Tensor:
     """The signal to be restored: without the noise of `augment`, or the waveform as recorded."""
     return batch.get("clean", batch["waveform"])
-
-
-def _delay(wave: Tensor, samples: Tensor) -> Tensor:
-    """Move each waveform `[rows, time]` later by `samples` `[rows]`, interpolating linearly; the ends are held."""
-    last = wave.shape[-1] - 1
-    position = torch.arange(last + 1, dtype=wave.dtype, device=wave.device) - samples[:, None]
-    position = position.clamp(0, last)
-    before = position.floor()
-    share = position - before
-    left, right = before.long(), (before.long() + 1).clamp_max(last)
-    return wave.gather(-1, left) * (1 - share) + wave.gather(-1, right) * share

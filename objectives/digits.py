@@ -25,6 +25,7 @@ import torch
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.digits import DigitNet
 from objectives import losses, scores, splits
+from objectives.class_weights import class_weights
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder, Arrays
@@ -44,10 +45,12 @@ class Digits(Objective):
     name = "digits"
     version = 1
     terms = ("class",)
+    mixed = ("image",)
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",
             "weighted_f1": "maximize",
+            "micro_f1": "maximize",
             "accuracy": "maximize",
             "balanced_accuracy": "maximize",
             "f1.*": "maximize",
@@ -65,10 +68,14 @@ class Digits(Objective):
             #: Focal exponent; 0 = cross entropy.
             "loss.focal_gamma": 0.0,
             "loss.label_smoothing": 0.0,
+            #: From the training rows: none, inverse_share, odds, balanced, effective_number.
+            "loss.class_weights": "none",
             #: Largest random translation in pixels, each way; 0 = off.
             "augment.shift": 0.0,
             #: Standard deviation of Gaussian noise, in units of full ink; 0 = off.
             "augment.noise": 0.0,
+            #: Alpha of mixup; 0 = off.
+            "augment.mixup": 0.0,
         }
     )
 
@@ -100,9 +107,10 @@ class Digits(Objective):
         return np.asarray(arrays["target"])
 
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """`mean` and `std` of all pixels of the training images, 0-d float32."""
-        images = arrays["image"][rows]
-        return {"mean": torch.tensor(float(images.mean())), "std": torch.tensor(float(images.std()))}
+        """`mean` and `std` of all pixels of the training images, 0-d float32; `class_rows` `[10]`."""
+        images, counts = arrays["image"][rows], np.bincount(arrays["target"][rows], minlength=len(CLASSES))
+        pixels = {"mean": torch.tensor(float(images.mean())), "std": torch.tensor(float(images.std()))}
+        return {**pixels, "class_rows": torch.from_numpy(counts.astype(np.float32))}
 
     def model(self, params: Params, statistics: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """A net of three convolutions that scales its input itself."""
@@ -126,8 +134,9 @@ class Digits(Objective):
         self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, torch.Tensor]
     ) -> dict[str, Term]:
         """Focal cross entropy."""
-        gamma, smoothing = params.loss["focal_gamma"], params.loss["label_smoothing"]
-        return {"class": losses.focal_cross_entropy(outputs["logits"], batch["target"], gamma, smoothing)}
+        focal = (params.loss["focal_gamma"], params.loss["label_smoothing"])
+        weights = class_weights(statistics["class_rows"], params.loss["class_weights"])
+        return {"class": losses.focal_cross_entropy(outputs["logits"], batch["target"], *focal, weights)}
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         """The confusion matrix, `confusion` `[10, 10]`, truth down."""
@@ -136,6 +145,10 @@ class Digits(Objective):
     def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
         """The F1 family."""
         return scores.classification_scores(np.asarray(sums["confusion"]), info["classes"])
+
+    def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Precision, recall, F1 and support of each digit."""
+        return scores.classification_report(np.asarray(sums["confusion"]), info["classes"])
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """`truth`, `prediction` and the probability of each class, `p.NAME`."""

@@ -1,5 +1,7 @@
 """Loss terms as (sum, count) pairs, so that any two batches can be added before anyone divides.
 
+With class weights the count is the sum of the weights, so that the mean is the weighted mean, as in torch.
+
 Shape legend: `...` any leading dimensions (rows, frames, voxels), `class` the last one. Strengths (`gamma`,
 `label_smoothing`) may be Python numbers or 0-d tensors: they are only used in arithmetic, and no shape depends on a
 value, so that everything here runs under `torch.func.vmap`. A missing label is masked: it adds 0 to both parts of the
@@ -21,28 +23,39 @@ EPSILON = 1e-6
 Strength = float | Tensor
 
 
-def focal_cross_entropy(logits: Tensor, target: Tensor, gamma: Strength = 0.0, label_smoothing: Strength = 0.0) -> Term:
-    """Focal loss over exclusive classes (Lin et al. 2017, equation 4, without alpha).
+def focal_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    gamma: Strength = 0.0,
+    label_smoothing: Strength = 0.0,
+    class_weights: Tensor | None = None,
+) -> Term:
+    """Focal loss over exclusive classes (Lin et al. 2017, equation 5, whose alpha is here a weight per class).
 
     The cross entropy against the smoothed target, times `(1 - p)^gamma` of the true class. Gamma 0 is exactly
-    `torch.nn.CrossEntropyLoss(label_smoothing=...)`.
+    `torch.nn.CrossEntropyLoss(weight=class_weights, label_smoothing=...)`.
 
     Args:
         logits: float `[..., class]`.
         target: int64 `[...]`; -1 = not labelled.
         gamma: 0 or more; how much easy rows are discounted.
         label_smoothing: 0 to below 1; share of the target spread evenly over all classes.
+        class_weights: `[class]`, 0 or more (see `objectives.class_weights`); None weighs all by 1.
 
     Returns:
-        Sum over the labelled entries, and their number.
+        Sum over the labelled entries, and the sum of the weights of their classes: their number without weights.
     """
     labelled = target >= 0
+    classes = logits.shape[-1]
+    weights = logits.new_ones(classes) if class_weights is None else class_weights.to(logits.dtype)
     logits = torch.where(labelled[..., None], logits, torch.zeros_like(logits))
     log_p = F.log_softmax(logits, dim=-1)
-    true = log_p.gather(-1, target.clamp_min(0)[..., None]).squeeze(-1)
-    cross_entropy = -(1 - label_smoothing) * true - label_smoothing * log_p.mean(-1)
+    index = target.clamp_min(0)[..., None]
+    true = log_p.gather(-1, index).squeeze(-1)
+    weight = weights.expand_as(log_p).gather(-1, index).squeeze(-1)
+    cross_entropy = -(1 - label_smoothing) * weight * true - label_smoothing * (weights * log_p).mean(-1)
     loss = _modulation(-torch.expm1(true), gamma) * cross_entropy
-    return _masked_sum(loss, labelled)
+    return _masked_sum(loss, labelled, weight)
 
 
 def binary_focal(
@@ -51,18 +64,21 @@ def binary_focal(
     gamma: Strength = 0.0,
     alpha: Strength | None = None,
     label_smoothing: Strength = 0.0,
+    class_weights: Tensor | None = None,
 ) -> Term:
-    """Focal loss of a yes/no question (Lin et al. 2017, equation 5), as `torchvision.ops.sigmoid_focal_loss`.
+    """Focal loss of yes/no questions (Lin et al. 2017, equation 5), as `torchvision.ops.sigmoid_focal_loss`.
 
     Args:
         logits: float `[...]`.
         target: 0 or 1, `[...]`, of any dtype; below 0 or NaN = not labelled.
         gamma: 0 or more; 0 is the plain binary cross entropy.
-        alpha: weight of the yes, 1 - alpha of the no; None weighs both by 1.
+        alpha: factor of the yes, 1 - alpha of the no, in the sum alone; None leaves both at 1.
         label_smoothing: 0 to below 1; moves the targets to `label_smoothing / 2` and 1 minus that.
+        class_weights: of no and yes, `[2]`, or `[2, question]` where the last dimension of `logits` is the question;
+            they weigh sum and count. None weighs both by 1.
 
     Returns:
-        Sum over the labelled entries, and their number.
+        Sum over the labelled entries, and the sum of their weights: their number without `class_weights`.
     """
     labelled = target >= 0  # False for NaN
     logits = torch.where(labelled, logits, torch.zeros_like(logits))
@@ -73,7 +89,11 @@ def binary_focal(
     loss = _modulation(wrong, gamma) * cross_entropy
     if alpha is not None:
         loss = loss * (alpha * truth + (1 - alpha) * (1 - truth))
-    return _masked_sum(loss, labelled)
+    weight = torch.ones_like(loss)
+    if class_weights is not None:
+        no, yes = class_weights.to(loss.dtype)
+        weight = yes * truth + no * (1 - truth)
+    return _masked_sum(weight * loss, labelled, weight)
 
 
 def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0) -> Term:
@@ -91,7 +111,8 @@ def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0) -> Term:
     zeros = torch.zeros_like(prediction)
     prediction = torch.where(labelled, prediction, zeros)
     target = torch.where(labelled, target.to(prediction.dtype), zeros)
-    return _masked_sum(F.smooth_l1_loss(prediction, target, reduction="none", beta=beta), labelled)
+    loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta)
+    return _masked_sum(loss, labelled, torch.ones_like(loss))
 
 
 def _modulation(wrong: Tensor, gamma: Strength) -> Tensor:
@@ -99,5 +120,6 @@ def _modulation(wrong: Tensor, gamma: Strength) -> Tensor:
     return wrong.clamp_min(EPSILON) ** gamma
 
 
-def _masked_sum(loss: Tensor, labelled: Tensor) -> Term:
-    return torch.where(labelled, loss, torch.zeros_like(loss)).sum(), labelled.to(loss.dtype).sum()
+def _masked_sum(loss: Tensor, labelled: Tensor, weight: Tensor) -> Term:
+    nothing = torch.zeros_like(loss)
+    return torch.where(labelled, loss, nothing).sum(), torch.where(labelled, weight, nothing).sum()

@@ -8,7 +8,7 @@ is left out of the result: it is neither 0 nor NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -43,22 +43,64 @@ def classification_scores(counts: np.ndarray, names: Sequence[str]) -> dict[str,
         names: of the classes.
 
     Returns:
-        `macro_f1`, `weighted_f1`, `accuracy`, `balanced_accuracy` and `f1.NAME` of every class that occurs; nothing
-        at all where no row is labelled.
+        `macro_f1`, `weighted_f1`, `micro_f1`, `accuracy`, `balanced_accuracy` and `f1.NAME` of every class that
+        occurs; nothing at all where no row is labelled.
+    """
+    report = classification_report(counts, names)
+    if not report:
+        return {}
+    averages = {f"{kind}_f1": report[f"{kind} avg"]["f1-score"] for kind in ("macro", "weighted", "micro")}
+    rates = {"accuracy": report["accuracy"]["recall"], "balanced_accuracy": report["balanced accuracy"]["recall"]}
+    present = np.flatnonzero(counts.sum(1) > 0).tolist()
+    return averages | rates | {f"f1.{names[k]}": report[names[k]]["f1-score"] for k in present}
+
+
+def classification_report(counts: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """The table of scikit-learn's `classification_report(output_dict=True, zero_division=np.nan)`.
+
+    As there with `labels=np.unique(truth)`; a precision that cannot be computed, because the class was never
+    predicted, is left out of its row and of the averages. Accuracy is the share of all rows that was found, balanced
+    accuracy the mean over the classes of that share: recalls, so that is their column.
+
+    Args:
+        counts: `[class, class]`, truth down, prediction across.
+        names: of the classes.
+
+    Returns:
+        Class name -> `precision`, `recall`, `f1-score`, `support`, for every class that occurs; the same for
+        `micro avg`, `macro avg`, `weighted avg`; `recall` and `support` for `accuracy`, `balanced accuracy`. Empty
+        where no row is labelled.
     """
     support, predicted, hits = counts.sum(1), counts.sum(0), np.diag(counts)
-    present = support > 0
-    if not present.any():
+    present = np.flatnonzero(support > 0)
+    if not len(present):
         return {}
-    f1 = 2 * hits[present] / (support + predicted)[present]
-    scores = {
-        "macro_f1": f1.mean(),
-        "weighted_f1": np.average(f1, weights=support[present]),
-        "accuracy": hits.sum() / support.sum(),
-        "balanced_accuracy": (hits[present] / support[present]).mean(),
-    }
-    scores |= {f"f1.{names[k]}": value for k, value in zip(np.flatnonzero(present).tolist(), f1, strict=True)}
-    return {name: float(value) for name, value in scores.items()}
+    total = float(support.sum())
+    rows = {names[k]: _row(hits[k], predicted[k], support[k]) for k in present.tolist()}
+    report = {**rows, "micro avg": _row(hits[present].sum(), predicted[present].sum(), total)}
+    report["macro avg"] = _average(rows, dict.fromkeys(rows, 1.0), total)
+    report["weighted avg"] = _average(rows, {name: row["support"] for name, row in rows.items()}, total)
+    report["accuracy"] = {"recall": float(hits.sum()) / total, "support": total}
+    report["balanced accuracy"] = {"recall": report["macro avg"]["recall"], "support": total}
+    return report
+
+
+def _row(hits: float, predicted: float, support: float) -> dict[str, float]:
+    """Precision (missing where nothing was predicted), recall and F1 of one class that occurs."""
+    precision = {"precision": float(hits / predicted)} if predicted else {}
+    rates = {"recall": float(hits / support), "f1-score": float(2 * hits / (support + predicted))}
+    return {**precision, **rates, "support": float(support)}
+
+
+def _average(rows: Mapping[str, Mapping[str, float]], weights: Mapping[str, float], support: float) -> dict[str, float]:
+    """The mean of each column over the rows that have it."""
+    average: dict[str, float] = {}
+    for column in ("precision", "recall", "f1-score"):
+        known = [name for name, row in rows.items() if column in row]
+        if known:
+            values = [rows[name][column] for name in known]
+            average[column] = float(np.average(values, weights=[weights[name] for name in known]))
+    return {**average, "support": support}
 
 
 def binary_counts(logits: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from bench.measure import Goal, alternate, ratio, table
 REPOSITORY = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["loop", "overhead", "peers", "gpu", "renewal"])
+@pytest.mark.parametrize("name", ["loop", "overhead", "peers", "gpu", "renewal", "questions"])
 def test_help_says_what_is_measured(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"bench.{name}")
     with pytest.raises(SystemExit) as ended:
@@ -34,6 +34,16 @@ def test_loop_runs() -> None:
     rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith(("| digits", "| abr"))]
     sides = [(objective.strip(), side.strip()) for objective, side in rows]
     assert sides == [(o, s) for o in ("digits", "abr") for s in ("FoldRun", "by hand", "DataLoader")]
+
+
+def test_questions_are_answered_for_every_configuration() -> None:
+    # In a process of its own: it sets the number of torch's threads.
+    command = [sys.executable, "-m", "bench.questions", "digits", "--quick"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in done.stdout.splitlines() if "±" in line]
+    assert [name for name, _ in rows] == ["majority predictor", "before", "recommended"]
+    assert all(0 < float(score.split()[0]) < 1 for _, score in rows)
 
 
 def test_renewal_runs() -> None:

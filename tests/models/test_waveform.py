@@ -9,12 +9,12 @@ from torch import Tensor
 from models.waveform import Scaling, WaveformNet
 
 
-def net(width: int = 8, latency: tuple[float, float] = (0.0, 1.0)) -> WaveformNet:
+def net(width: int = 8, latency: tuple[float, float] = (0.0, 1.0), class_heads: int = 1) -> WaveformNet:
     torch.manual_seed(0)
     statics = torch.stack([torch.zeros(4), torch.ones(4)])
     plain = torch.tensor([0.0, 1.0])
-    scaling = Scaling(wave=plain, statics=statics, latency=torch.tensor(latency), amplitude=plain)
-    return WaveformNet(4, width, 0.0, scaling, samples=200)
+    scaling = Scaling(wave=plain, response=plain, statics=statics, latency=torch.tensor(latency), amplitude=plain)
+    return WaveformNet(4, width, 0.0, scaling, samples=200, class_heads=class_heads)
 
 
 def batch(rows: int) -> dict[str, Tensor]:
@@ -57,3 +57,29 @@ def test_a_silent_waveform_gives_finite_answers_and_gradients() -> None:
 def test_a_width_that_groups_do_not_divide_is_refused(width: int) -> None:
     with pytest.raises(ValueError, match=f"model.width is a positive multiple of 8 .* got {width}"):
         net(width)
+
+
+def test_no_head_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model\.class_heads is 1 or more, got 0"):
+        net(class_heads=0)
+
+
+def test_several_heads_answer_with_their_mean_probability() -> None:
+    model, rows = net(class_heads=3).eval(), batch(5)
+    alone: list[Tensor] = []
+    for head in model.class_heads:
+        head.register_forward_hook(lambda _module, _inputs, output: alone.append(output.softmax(-1)))
+    together = model(rows)["class"].softmax(-1)
+    assert len(alone) == 3 and not torch.allclose(alone[0], alone[1])
+    torch.testing.assert_close(together, torch.stack(alone).mean(0))
+
+
+def test_an_artefact_does_not_drown_the_response() -> None:
+    """A thousand times the response at the start: the features of the rest change by the same order as themselves."""
+    model, rows = net().eval(), batch(4)
+    loud = {**rows, "waveform": rows["waveform"].clone()}
+    loud["waveform"][:, :10] += 1000
+    for name in ("class", "presence", "latency_ms", "amplitude_uv"):
+        plain, drowned = model(rows)[name], model(loud)[name]
+        assert torch.isfinite(drowned).all()
+        assert (plain - drowned).abs().max() < 3

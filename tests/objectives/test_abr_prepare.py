@@ -33,7 +33,7 @@ def test_a_study_chooses_rate_and_window(tmp_path: Path, rate_hz: float, window_
     assert (arrays.info["sampling_rate_hz"], arrays.info["window_ms"]) == (rate_hz, pytest.approx(end_ms))
     assert np.nanmax(arrays["latency_ms"]) <= end_ms
     params = case.params(data__rate_hz=rate_hz, data__window_ms=window_ms, augment__shift=20.0)
-    batch = case.batch(np.arange(32))
+    batch = case.batch(np.arange(0, 1280, 40))
     moved = case.objective.augment(batch, params, torch.Generator().manual_seed(0))
     shift_ms = (moved["latency_ms"] - batch["latency_ms"]).abs()
     assert 0 < shift_ms[shift_ms.isfinite()].max() <= 20e3 / rate_hz + 1e-4

@@ -200,7 +200,7 @@ def test_augmentation_of_strength_zero_changes_nothing_the_network_sees(case: Ca
 
 def test_augmentation_draws_from_its_generator_only(case: Case) -> None:
     batch = case.batch(train_rows(case)[:8])
-    params = case.params(augment__noise=0.1, augment__shift=1.0)
+    params = case.params(**augmentation(case, 1.0))
     state = torch.random.get_rng_state()
     first, second, third = (
         case.objective.augment(batch, params, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
@@ -218,7 +218,8 @@ def run_of(case: Case, variant: str) -> FoldRun:
     """Four epochs of few rows, with everything on that draws random numbers."""
     rows = case.labelled_rows(160)
     fold = Fold(0, np.sort(rows[::2]), np.sort(rows[1::2]))
-    drawn = {"model__dropout": 0.2, "augment__noise": 0.1, "augment__shift": 1.0, "sampling__rare_boost_cap": 8.0}
+    drawn = {"model__dropout": 0.2, "sampling__rare_boost_cap": 8.0, **augmentation(case, 1.0)}
+    drawn |= {"augment__mixup": 0.4} if case.objective.mixed else {}
     params = case.params(**drawn, data__batch_size=16, schedule__name=variant, schedule__patience=0)
     feed, metric = Feed(case.arrays, torch.device("cpu")), case.objective.metric("loss")
     return FoldRun(case.objective, case.arrays, feed, fold, params, metric, epochs=4, seed=SEED)
@@ -243,8 +244,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(case: Case, tmp_path: Path, v
 
 def lane_params(case: Case, gamma: Any, smoothing: Any, strength: Any, weight: Any) -> Params:
     weights = {f"loss__{term}_weight": weight * (k + 1) for k, term in enumerate(case.objective.terms)}
-    strengths = {"augment__noise": strength * 0.1, "augment__shift": strength}
-    return case.params(loss__focal_gamma=gamma, loss__label_smoothing=smoothing, **weights, **strengths)
+    focal = {"loss__focal_gamma": gamma, "loss__label_smoothing": smoothing, "loss__class_weights": "balanced"}
+    return case.params(**focal, **weights, **augmentation(case, strength))
+
+
+def augmentation(case: Case, strength: Any) -> dict[str, Any]:
+    """Every augmentation of the objective, at a strength that changes its rows; mixup is the loop's."""
+    names = [name for name in case.objective.defaults if name.startswith("augment.") and name != "augment.mixup"]
+    factor = {"augment.shift": 1.0}
+    return {name.replace(".", "__"): strength * factor.get(name, 0.1) for name in names}
 
 
 def test_lanes_equal_plain_runs(case: Case) -> None:

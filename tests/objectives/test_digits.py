@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 
 from hpo.arrays import open_arrays
 from hpo.objective import DataError
-from objectives.digits import Digits
+from objectives.digits import CLASSES, Digits
 from tests.objectives.cases import Case
 
 
@@ -85,3 +87,22 @@ def test_noise_has_its_strength(digits: Case) -> None:
     params = digits.params(augment__noise=0.3)
     noisy = digits.objective.augment({"image": image}, params, torch.Generator().manual_seed(0))["image"]
     assert abs(noisy.std().item() - 0.3) < 6 * 0.3 / (2 * 6400) ** 0.5
+
+
+def test_the_report_is_scikit_learns_and_class_weights_are_torchs(digits: Case) -> None:
+    arrays = digits.arrays
+    rows = digits.objective.split(arrays, 5, seed=0).folds[0].train
+    statistics = digits.objective.statistics(arrays, rows)
+    batch = digits.batch(rows)
+    logits = torch.randn(len(rows), 10, generator=torch.Generator().manual_seed(0))
+    sums = {name: value.numpy() for name, value in digits.objective.sums({"logits": logits}, batch).items()}
+    report = digits.objective.report(sums, arrays.info)
+    truth = batch["target"].numpy()
+    expected = metrics.classification_report(truth, logits.argmax(-1).numpy(), output_dict=True)
+    for name in (*CLASSES, "macro avg", "weighted avg"):
+        assert report[name] == pytest.approx(expected[name], abs=1e-6)
+    params = digits.params(loss__class_weights="balanced")
+    value, count = digits.objective.losses({"logits": logits}, batch, params, statistics)["class"]
+    balanced = compute_class_weight("balanced", classes=np.arange(10), y=truth)
+    weighted = torch.nn.CrossEntropyLoss(torch.from_numpy(balanced).float())(logits, batch["target"])
+    torch.testing.assert_close(value / count, weighted)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import log_loss
 from torch import Tensor
 from torch.func import vmap
 from torchvision.ops import sigmoid_focal_loss
@@ -35,6 +37,37 @@ def test_gamma_zero_is_torchs_cross_entropy(shape: tuple[int, ...], smoothing: f
     assert count == (target >= 0).sum()
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_class_weights_give_torchs_weighted_mean(shape: tuple[int, ...], smoothing: float) -> None:
+    logits, target = drawn(1, *shape, 4), targets(2, 4, *shape)
+    weights = torch.tensor([0.5, 4.0, 1.0, 0.0], dtype=torch.float64)
+    value, count = focal_cross_entropy(logits, target, 0.0, smoothing, weights)
+    truth = F.cross_entropy(
+        logits.reshape(-1, 4), target.reshape(-1), weights, ignore_index=-1, label_smoothing=smoothing
+    )
+    torch.testing.assert_close(value / count, truth)
+
+
+def test_class_weights_are_scikit_learns_sample_weights() -> None:
+    logits, target = drawn(13, 60, 4), targets(14, 4, 60)
+    weights = torch.tensor([0.5, 4.0, 1.0, 2.0], dtype=torch.float64)
+    value, count = focal_cross_entropy(logits, target, class_weights=weights)
+    known = target >= 0
+    p, truth = logits.softmax(-1)[known].numpy(), target[known].numpy()
+    expected = log_loss(truth, p, sample_weight=weights.numpy()[truth], labels=range(4))
+    assert (value / count).item() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_alpha_per_class_multiplies_the_focal_loss_of_its_rows(gamma: float) -> None:
+    """Equation 5 of Lin et al.: the sum over the rows of each class, times the alpha of the class."""
+    logits, target, alpha = drawn(15, 40, 3), targets(16, 3, 40), torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    value, _ = focal_cross_entropy(logits, target, gamma, class_weights=alpha)
+    alone = [focal_cross_entropy(logits, torch.where(target == k, k, -1), gamma)[0] for k in range(3)]
+    torch.testing.assert_close(value, (alpha * torch.stack(alone)).sum())
+
+
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_gamma_discounts_by_the_probability_of_the_true_class(gamma: float) -> None:
     logits, target = drawn(3, 30, 4), targets(4, 4, 30).clamp_min(0)
@@ -57,6 +90,21 @@ def test_binary_focal_is_torchvisions(shape: tuple[int, ...], gamma: float, alph
     assert count == labelled.sum()
 
 
+def test_weights_of_no_and_yes_are_scikit_learns_sample_weights_per_question() -> None:
+    logits, target = drawn(17, 50, 3), targets(18, 2, 50, 3)
+    weights = torch.tensor([[1.0, 0.5, 2.0], [3.0, 1.94, 0.52]], dtype=torch.float64)
+    losses = []
+    for k in range(3):
+        truth = target[:, k][target[:, k] >= 0].numpy()
+        p = logits[:, k][target[:, k] >= 0].sigmoid().numpy()
+        value, count = binary_focal(logits[:, k], target[:, k], class_weights=weights[:, k])
+        expected = log_loss(truth, p, sample_weight=weights[:, k].numpy()[truth])
+        assert (value / count).item() == pytest.approx(expected, abs=1e-9)
+        losses.append(np.array([value, count]))
+    together = binary_focal(logits, target, class_weights=weights)
+    np.testing.assert_allclose(np.array([value.item() for value in together]), np.sum(losses, axis=0))
+
+
 def test_binary_smoothing_moves_the_targets() -> None:
     logits, target = drawn(7, 20), targets(8, 2, 20).clamp_min(0)
     value, _ = binary_focal(logits, target, label_smoothing=0.2)
@@ -77,9 +125,9 @@ def test_smooth_l1_is_torchs(beta: float) -> None:
 @pytest.mark.parametrize(
     "term",
     [
-        lambda x: focal_cross_entropy(x, torch.full((6,), -1), 2.0, 0.1),
+        lambda x: focal_cross_entropy(x, torch.full((6,), -1), 2.0, 0.1, torch.arange(4.0)),
         lambda x: binary_focal(x, torch.full((6, 4), -1), 2.0),
-        lambda x: binary_focal(x, torch.full((6, 4), torch.nan), 2.0),
+        lambda x: binary_focal(x, torch.full((6, 4), torch.nan), 2.0, class_weights=torch.ones(2)),
         lambda x: smooth_l1(x, torch.full((6, 4), torch.nan)),
     ],
     ids=["cross entropy", "binary, -1", "binary, NaN", "smooth L1"],
@@ -109,11 +157,12 @@ def test_gradients_are_finite_at_certainty(gamma: float, dtype: torch.dtype) -> 
 def test_strengths_may_differ_among_lanes() -> None:
     logits, target = drawn(11, 3, 20, 4), targets(12, 4, 20)
     gamma, smoothing = torch.tensor([0.0, 1.0, 2.5]), torch.tensor([0.0, 0.1, 0.2])
-    lanes, counts = vmap(focal_cross_entropy, in_dims=(0, None, 0, 0))(logits, target, gamma, smoothing)
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0])
+    lanes, counts = vmap(focal_cross_entropy, in_dims=(0, None, 0, 0, None))(logits, target, gamma, smoothing, weights)
     yes = (target > 1).long()
     binary, _ = vmap(binary_focal, in_dims=(0, None, 0))(logits[..., 0], yes, gamma)
     for k in range(3):
-        alone, count = focal_cross_entropy(logits[k], target, gamma[k].item(), smoothing[k].item())
+        alone, count = focal_cross_entropy(logits[k], target, gamma[k].item(), smoothing[k].item(), weights)
         torch.testing.assert_close(lanes[k], alone, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(binary[k], binary_focal(logits[k, :, 0], yes, gamma[k].item())[0])
         assert counts[k] == count

@@ -11,6 +11,7 @@ from torch.func import vmap
 from objectives.scores import (
     binary_counts,
     binary_f1,
+    classification_report,
     classification_scores,
     confusion,
     regression_scores,
@@ -31,7 +32,7 @@ def test_classification_equals_scikit_learn_over_the_classes_that_occur(seed: in
     truth, predicted = target[target >= 0], logits.argmax(-1).numpy()[target >= 0]
     present = np.unique(truth)
     np.testing.assert_array_equal(counts, metrics.confusion_matrix(truth, predicted, labels=range(4)))
-    for average in ("macro", "weighted"):
+    for average in ("macro", "weighted", "micro"):
         expected = metrics.f1_score(truth, predicted, labels=present, average=average, zero_division=0)
         assert scores[f"{average}_f1"] == pytest.approx(expected)
     each = metrics.f1_score(truth, predicted, labels=present, average=None, zero_division=0)
@@ -43,9 +44,40 @@ def test_classification_equals_scikit_learn_over_the_classes_that_occur(seed: in
     assert scores["balanced_accuracy"] == pytest.approx(recall)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_report_is_laid_out_as_scikit_learns(seed: int) -> None:
+    """Random tables with a mask; every fifth never predicts the first class, whose precision is then missing."""
+    generator = np.random.default_rng(seed)
+    occurring = generator.choice(4, 1 + seed % 4, replace=False)
+    target = generator.choice([-1, *occurring], 50)
+    logits = generator.normal(size=(50, 4))
+    logits[:, 0] -= 100 * (seed % 5 == 0)
+    counts = confusion(torch.from_numpy(logits), torch.from_numpy(target)).numpy()
+    report = classification_report(counts, NAMES)
+    truth, predicted = target[target >= 0], logits.argmax(-1)[target >= 0]
+    present = np.unique(truth)
+    titles = [NAMES[k] for k in present]
+    expected = metrics.classification_report(
+        truth, predicted, labels=present, target_names=titles, output_dict=True, zero_division=np.nan
+    )
+    micro = metrics.precision_recall_fscore_support(
+        truth, predicted, labels=present, average="micro", zero_division=np.nan
+    )
+    columns = ("precision", "recall", "f1-score", "support")
+    expected["micro avg"] = dict(zip(columns, (*micro[:3], len(truth)), strict=True))
+    assert list(report) == [*titles, "micro avg", "macro avg", "weighted avg", "accuracy", "balanced accuracy"]
+    for name in list(report)[:-2]:
+        known = {column: value for column, value in expected[name].items() if np.isfinite(value)}
+        assert report[name] == pytest.approx(known, abs=1e-6), name
+    assert report["accuracy"]["recall"] == pytest.approx(metrics.accuracy_score(truth, predicted), abs=1e-6)
+    recall = metrics.recall_score(truth, predicted, labels=present, average="macro")
+    assert report["balanced accuracy"] == pytest.approx({"recall": recall, "support": len(truth)}, abs=1e-6)
+
+
 def test_nothing_labelled_gives_no_score_at_all() -> None:
     counts = confusion(torch.randn(5, 4), torch.full((5,), -1))
     assert classification_scores(counts.numpy(), NAMES) == {}
+    assert classification_report(counts.numpy(), NAMES) == {}
     assert regression_scores(regression_sums(torch.randn(5), torch.full((5,), torch.nan)).numpy()) == {}
     assert binary_f1(binary_counts(torch.randn(5), torch.full((5,), -1)).numpy()) is None
 

@@ -1,0 +1,188 @@
+"""The named configurations of a study over all its folds, the best of a search, and who always says the same.
+
+    python -m bench.questions abr --data recordings/ --trials 20
+
+Every configuration of a study that ships with hpo is trained on every fold, as a promotion would train it; the best of
+`--trials` trials is that of the real command, `hpo launch`, whose finalist is retrained on every fold. Beside the
+scores stands the majority predictor: the commonest class of a fold's training rows, said of every validation row.
+
+A configuration's row holds the study's metric over the folds, mean and standard deviation; what the first loss term
+weighs against the second, at its worst and in the last epoch; and the seconds that an epoch takes on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+import numpy as np
+import torch
+
+from bench.measure import REPOSITORY, arguments, conclude, table
+from hpo.arrays import Arrays, Feed, open_arrays
+from hpo.objective import Epoch, Fold, Objective
+from hpo.resolve import resolve
+from hpo.study import Study
+from hpo.training import FoldRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A study with its data, ready to be trained."""
+
+    study: Study
+    objective: Objective
+    arrays: Arrays
+    folds: tuple[Fold, ...]
+
+    def train(self, configuration: str, fold: Fold) -> FoldRun:
+        """One training to its end."""
+        values = self.study.configurations[configuration]
+        params = self.study.params({key: values[key] for key in self.study.space}, configuration)
+        feed, budget = Feed(self.arrays, torch.device("cpu")), self.study.budget
+        run = FoldRun(
+            self.objective,
+            self.arrays,
+            feed,
+            fold,
+            params,
+            self.study.metric,
+            epochs=budget.epochs,
+            validation=self.study.validation,
+            seed=self.study.seed,
+        )
+        while not run.finished:
+            run.epoch()
+        return run
+
+    def majority(self, fold: Fold) -> float | None:
+        """Macro F1 of saying the commonest class of the training rows of every validation row; None without labels.
+
+        Of the classes that occur in the truth, only that one has an F1 above 0.
+        """
+        labels = self.objective.labels(self.arrays)
+        trained, truth = labels[fold.train], labels[fold.validation]
+        truth = truth[truth >= 0]
+        if not len(truth):
+            return None
+        hits = float((truth == np.bincount(trained[trained >= 0]).argmax()).mean())
+        return 2 * hits / (1 + hits) / len(np.unique(truth))
+
+
+def asked(name: str, data: Path | None, cache: Path, epochs: int | None) -> Question:
+    """A study that ships with hpo; `epochs` shortens its trainings."""
+    study = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve)
+    if epochs is not None:
+        study = replace(study, budget=replace(study.budget, epochs=epochs))
+    objective = resolve(study.objective)
+    arrays = open_arrays(objective, data, study.fixed, cache)
+    folds = objective.split(arrays, study.folds.count, study.seed).folds
+    return Question(study=study, objective=objective, arrays=arrays, folds=folds)
+
+
+def row_of(name: str, runs: Sequence[FoldRun], question: Question) -> list[object]:
+    """A configuration's row of the table."""
+    metric = question.study.metric.name
+    scores = [run.best.get(metric) if run.best else None for run in runs]
+    train = [run.best.train.get(metric) for run in runs if run.best]
+    seconds = median(epoch.seconds for epoch in chain.from_iterable(run.epochs for run in runs))
+    ratios = [_ratios(run.epochs, question.objective.terms) for run in runs]
+    worst, last = (_mean([pair[k] for pair in ratios if pair]) for k in (0, 1))
+    return [name, mean_and_spread(scores), mean_and_spread(train), worst, last, seconds]
+
+
+def _ratios(epochs: Sequence[Epoch], terms: Sequence[str]) -> tuple[float, float] | None:
+    """First term against second, weighted: the largest of all epochs and that of the last; None for a single term."""
+    if len(terms) < 2:
+        return None
+    found = [value for epoch in epochs if (value := epoch.ratios().get(f"{terms[0]}/{terms[1]}")) is not None]
+    return (max(found), found[-1]) if found else None
+
+
+def _mean(values: Sequence[float]) -> object:
+    return fmean(values) if values else "-"
+
+
+def mean_and_spread(scores: Sequence[float | None]) -> str:
+    """`0.612 ± 0.04`, and of how many folds where some have no score."""
+    known = [score for score in scores if score is not None]
+    if not known:
+        return "no fold can be scored"
+    spread = f" ± {stdev(known):.3f}" if len(known) > 1 else ""
+    return f"{fmean(known):.3f}{spread}" + (
+        f" ({len(known)} of {len(scores)} folds)" if len(known) < len(scores) else ""
+    )
+
+
+def searched(name: str, data: Path | None, trials: int, workers: int) -> list[list[object]]:
+    """What `hpo launch` comes to: rows of the winner and of the baseline as it retrained them on every fold."""
+    metric = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve).metric.name
+    with tempfile.TemporaryDirectory() as runs:
+        words = ["launch", name, "--trials", str(trials), "--workers", str(workers), "--devices", "cpu", "--no-report"]
+        _hpo([*words, *([] if data is None else ["--data", str(data.absolute())])], Path(runs))
+        final = json.loads(_hpo(["status", name, "--json"], Path(runs)))["final"]
+    rows: list[list[object]] = []
+    for kind, prefix in ((f"best of {trials} trials", ""), ("its baseline", "baseline_")):
+        value, spread = (final[f"{prefix}{what}"].get(metric, math.nan) for what in ("scores", "spread"))
+        rows.append([kind, f"{value:.3f} ± {spread:.3f}", "-", "-", "-", "-"])
+    return rows
+
+
+def _hpo(words: Sequence[str], folder: Path) -> str:
+    command = [sys.executable, "-P", "-m", "hpo", *words, "--runs", str(folder)]
+    environ = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = arguments("questions", __doc__)
+    parser.add_argument("study", help="that ships with hpo: abr, digits")
+    parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
+    parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="of the search (%(default)s)")
+    options = parser.parse_args(words)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as cache:
+        question = asked(options.study, options.data, Path(cache), 1 if options.quick else None)
+        rows = list(measured(question, options))
+    if options.trials:
+        rows += searched(options.study, options.data, options.trials, options.workers)
+    metric, terms = question.study.metric.name, [*question.objective.terms, "-", "-"]
+    header = ["configuration", metric, f"training {metric}", f"{terms[0]}/{terms[1]}, worst", "last", "s per epoch"]
+    return conclude("questions", options, [_data(question, options), table(header, rows)])
+
+
+def measured(question: Question, options: argparse.Namespace) -> list[list[object]]:
+    """The majority predictor's row and that of every configuration."""
+    rows: list[list[object]] = []
+    if question.study.metric.name == "macro_f1":
+        said = mean_and_spread([question.majority(fold) for fold in question.folds])
+        rows.append(["majority predictor", said, "-", "-", "-", "-"])
+    for name in question.study.configurations:
+        runs = [question.train(name, fold) for fold in question.folds]
+        rows.append(row_of(name, runs, question))
+        print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
+    return rows
+
+
+def _data(question: Question, options: argparse.Namespace) -> str:
+    made_up = "made-up data" if options.data is None else f"recordings in {options.data.name}"
+    rows = ", ".join(f"{len(fold.train)} + {len(fold.validation)}" for fold in question.folds)
+    return f"{made_up}; rows for training + validation per fold: {rows}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
