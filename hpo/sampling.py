@@ -11,8 +11,9 @@ import numpy as np
 def boosted_weights(labels: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarray | None:
     """Probability of each training row, or None when every row is equally likely.
 
-    A class whose share of the labelled rows is under `rare_threshold_share` is drawn up to `rare_boost_cap` times as
-    often as its share, but never more often than the most frequent class. Unlabelled rows (-1) keep their share.
+    A row of a class whose share of the labelled rows is under `rare_threshold_share` is drawn up to `rare_boost_cap`
+    times as often as a common row, but its class never more often than the most frequent one. Unlabelled rows (-1)
+    keep their share.
 
     Args:
         labels: `int64[rows]`, -1 where there is none.

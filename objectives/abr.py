@@ -66,8 +66,8 @@ class Abr(Objective):
             #: Every waveform is resampled to this rate, Hz, and cut to this window after stimulus onset, ms.
             "data.rate_hz": float(abr_data.RATE_HZ),
             "data.window_ms": abr_data.WINDOW_MS,
-            #: No class of a typical set is under 2 %; what is under 15 % counts as rare.
-            "sampling.rare_threshold_share": 0.15,
+            #: No class of a typical set is under 2 %; what is under 20 % counts as rare.
+            "sampling.rare_threshold_share": 0.2,
             #: Channels; a multiple of 8.
             "model.width": 32,
             "model.dropout": 0.1,

@@ -1,6 +1,6 @@
 """Made-up brainstem responses, for tests and first steps without recordings. Not for science.
 
-Ten subjects, three averages per tone (click, 1 kHz, 4 kHz) and level (0 to 70 dB by 5), 1350 rows:
+Ten subjects, three averages per tone (click, 1 kHz, 4 kHz) and level (0 to 65 dB by 5), 1260 rows:
 
 - Waves I to V are Gaussians at textbook latencies of a loud click (Hall 2007), each 0.03 ms later per dB below 60 dB
   above the subject's threshold for that tone, later again for low tones; their amplitudes grow with that level too.
@@ -23,14 +23,14 @@ from objectives.abr_data import RATE_HZ, SAMPLES, Recordings, class_of_level
 SUBJECTS, SUBJECTS_WITH_CLASS = 10, 9
 SEED = 5
 FREQS_KHZ = (0.0, 1.0, 4.0)
-LEVELS_DB = np.arange(0, 75, 5)
+LEVELS_DB = np.arange(0, 70, 5)
 REPLICATES = 3
 LATENCIES_MS = np.array([1.6, 2.7, 3.7, 5.0, 5.6])  # waves I to V, click at 80 dB
 AMPLITUDES_UV = np.array([0.15, 0.06, 0.18, 0.12, 0.40])  # 50 dB above threshold
 WIDTH_MS = 0.25
 DELAY_MS_PER_DB = 0.03
 DELAY_MS = {0.0: 0.0, 1.0: 0.8, 4.0: 0.2}  # of the tones: low ones travel further along the cochlea
-ARTEFACT_UV = 9.0  # at stimulus onset, 60 dB; a tenth of it at 40 dB
+ARTEFACT_UV = 16.0  # at stimulus onset, 60 dB; a tenth of it at 40 dB
 ARTEFACT_MS = 0.4  # in which it falls to 1/e
 NOISE_UV = 0.04  # of an average of 1000 sweeps, before smoothing
 LOOKED_AT = 1 / 3
