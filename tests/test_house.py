@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from hpo.cli.group import COMMANDS
 from hpo.cli.group import hpo as group
@@ -331,3 +332,14 @@ def test_looking_imports_no_torch(tmp_path: Path) -> None:
     assert len(ends) == 9 + len(COMMANDS), done.stderr
     assert [f"{words} ended with {code}" for words, code, _ in ends if code != "0"] == [], done.stderr
     assert next((f"{words} imports torch" for words, _, torch in ends if torch == "True"), None) is None
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=name_of)
+def test_a_study_searches_what_every_study_does_or_a_comment_says_why_not(path: Path) -> None:
+    text = path.read_text()
+    searched = {f"{group}.{key}" for group, keys in yaml.safe_load(text)["space"].items() for key in keys}
+    comments = " ".join(line.partition("#")[2] for line in text.splitlines())
+    usual = (r"optimizer\.lr", r"optimizer\.weight_decay", r"loss\.focal_gamma", r"sampling\.rare_boost_cap")
+    for pattern in (*usual, r"loss\.\w+_weight", r"stopping\.patience"):
+        found = any(re.fullmatch(pattern, key) for key in searched)
+        assert found or pattern.rpartition("_")[2] in comments, pattern
