@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 #: Exit codes of a worker: of one that was asked to stop and gave its work back, of one that cannot work whatever is
@@ -23,3 +24,14 @@ class Options:
     gradient_norms: bool = False  #: whether to measure the gradient of each loss term
     hung_minutes: float = 10.0  #: without a batch, after which a trial ends and its worker is replaced
     supervised: bool = False  #: standard input is a pipe whose end means that the supervisor is gone
+
+
+def threads_per_worker(workers: int) -> int:
+    """CPU threads for each of so many workers: OMP_NUM_THREADS where the user has set it, else a share of the cores.
+
+    Threads of one training wait for each other by spinning: 4 on 2 cores took twice as long, beside other work more.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return max(1, len(os.sched_getaffinity(0)) // workers)

@@ -18,7 +18,7 @@ from hpo.files import RunFiles
 from hpo.heart import Heart
 from hpo.leaving import Leaving, end_process
 from hpo.objective import DataError, Objective, Split
-from hpo.options import GONE, HUNG, STOPPED, Options
+from hpo.options import GONE, HUNG, STOPPED, Options, threads_per_worker
 from hpo.patience import DatabaseGone, Patience
 from hpo.promotion import plan, run_job
 from hpo.records import StudyRecord
@@ -59,7 +59,7 @@ class Worker:
         say: Callable[[str], None] = print,
     ) -> None:
         require_device(options.device)
-        torch.set_num_threads(options.threads or int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))))
+        torch.set_num_threads(options.threads or threads_per_worker(1))
         self._store, self._record, self._options = store, record, options
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         self._tell = say

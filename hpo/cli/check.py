@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +123,8 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
     """The device, and as many workers as `hpo launch` would start for the same words, with as many threads."""
     import torch
 
+    from hpo.options import threads_per_worker
+
     gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if wanted == "auto":
         name = gpus[0] if gpus else "cpu"
@@ -132,9 +133,7 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
     else:
         raise Mistake(f"--device {wanted}: this machine has {', '.join(['cpu', *gpus])}")
     workers = workers or (max(len(gpus), 1) if wanted == "auto" else 1)
-    # Threads beyond the cores wait for each other: 4 on 2 took twice as long, beside other work seven times.
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
+    torch.set_num_threads(threads_per_worker(workers))
     return torch.device(name), workers
 
 

@@ -18,6 +18,7 @@ from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
 from hpo.cli.worker import lasting, passed_on
 from hpo.files import RunFiles
 from hpo.leaving import SIGNALS
+from hpo.options import threads_per_worker
 
 if TYPE_CHECKING:
     from hpo.engines.local import LocalEngine
@@ -120,7 +121,7 @@ def _engine(
         slots = devices_of(devices, workers or len(set(devices_of(devices, MANY))))
     except ValueError as error:
         raise Mistake(str(error)) from None
-    engine = LocalEngine(environment(place.url, max(1, len(os.sched_getaffinity(0)) // len(slots))), click.echo)
+    engine = LocalEngine(environment(place.url, threads_per_worker(len(slots))), click.echo)
     interrupts = _catch_signals()
     try:
         for number, device in enumerate(slots):
