@@ -18,8 +18,9 @@ from hpo.cli.group import Mistake, Place, find_study, mistakes, placed, resolve_
 if TYPE_CHECKING:
     import torch
 
-    from hpo.check import Subject, Training
+    from hpo.check import Training
     from hpo.check_data import DataFindings
+    from hpo.check_subject import Subject
     from hpo.cli.check_view import CheckView
     from hpo.study import Study
 
@@ -139,9 +140,10 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
     from hpo.arrays import Feed, open_arrays
-    from hpo.check import Subject
-    from hpo.check_data import look_at_data, split_of
+    from hpo.check_data import look_at_data
     from hpo.check_study import first_params
+    from hpo.check_subject import Subject
+    from hpo.dealing import split_of
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
@@ -243,6 +245,7 @@ def _record(spec: Study, findings: DataFindings, training: Training) -> dict[str
     data = {key: value for key, value in asdict(findings).items() if key not in ("warnings", "problems")}
     trained: dict[str, Any] = {"epochs": [epoch.to_json() for epoch in training.epochs]}
     trained |= {"best_epoch": training.best and training.best.number, "labelled": training.labelled}
-    trained |= {"unreached": training.unreached, "seconds_per_epoch": training.seconds_per_epoch}
+    trained |= {"unreached": training.unreached, "notes": training.notes}
+    trained |= {"seconds_per_epoch": training.seconds_per_epoch}
     record = {"searched": len(spec.space), "points": spec.points(), "budget": asdict(spec.budget)}
     return record | {"data": data, "training": trained}
