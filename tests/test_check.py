@@ -429,6 +429,7 @@ def test_check_says_that_data_are_missing(hpo: Hpo, tmp_path: Path) -> None:
         (["--fold", "5"], "--fold 5: the study has folds 0 to 4"),
         (["--device", "cuda:99"], "--device cuda:99: this machine has cpu"),
         (["--configuration", "after"], "has before, recommended"),
+        (["--configuration", "recomended"], "; did you mean 'recommended'?"),
     ],
 )
 def test_wrong_options_are_the_users_mistake(invoke: Invoke, words: list[str], message: str) -> None:

@@ -37,7 +37,12 @@ Outcome = tuple[dict[str, Any], list[str], list[str]]
 @click.option("--epochs", type=click.IntRange(1), help="Train a fold for so many epochs; default the budget's.")
 @click.option("--configuration", help="Which one to train; default the first.")
 @click.option("--lr-range", is_flag=True, help="Instead: train with a growing learning rate; which rates to search?")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Page of --lr-range; default in '.'.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the page of --lr-range to FILE; default NAME-lr-range.html, here.",
+)
 @click.option("--batch-size", is_flag=True, help="Instead: find the largest batch that fits, and the fastest per row.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 @placed
@@ -110,13 +115,16 @@ def _one_question(lr_range: bool, batch_size: bool, epochs: int | None, plot: Pa
 
 def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Study, str]:
     """The study and the name of the configuration to train."""
+    from hpo.strict_yaml import nearest
     from hpo.study import Study
 
     with _working("reading the study file"):
         spec = Study.read(path, resolve_aloud)
     name = configuration or spec.baseline
     if name not in spec.configurations:
-        raise Mistake(f"--configuration {name}: {path} has {', '.join(spec.configurations)}")
+        hint = nearest(name, spec.configurations)
+        near = f"; {hint}" if hint.startswith("did") else ""
+        raise Mistake(f"--configuration {name}: {path} has {', '.join(spec.configurations)}{near}")
     return replace(spec, data=str(data.resolve()) if data else spec.data), name
 
 
