@@ -221,7 +221,7 @@ recordings.</p>
 
 <h2>Targets</h2>
 {% if targets %}
-{{ table(["target", "baseline, search fold", "best, search fold", "best, retrained over folds"], targets) }}
+{{ table(targets_heads, targets) }}
 {% else %}
 <p>The study names no targets.</p>
 {% endif %}
