@@ -88,7 +88,7 @@ def _x_axis(values: Sequence[Any]) -> dict[str, Any]:
     numbers = [finite(v) for v in values if v is not None]
     if any(n is None for n in numbers):
         return {"type": "category"}
-    small = {"tickformat": "~e"} if 0 < max((abs(n) for n in numbers if n is not None), default=1) < 1e-3 else {}
+    small = {"tickformat": "~g"} if 0 < max((abs(n) for n in numbers if n is not None), default=1) < 1e-3 else {}
     return {"type": "linear", "nticks": 5, "tickangle": 0} | small
 
 
@@ -165,8 +165,14 @@ def _axis(name: str, values: Sequence[Any]) -> _Axis:
     log, low, high = wants_log(numbers), min(numbers), max(numbers)
     middle = math.sqrt(low * high) if log else (low + high) / 2
     marks = [low] if low == high else [low, middle, high]
-    ticks = tuple((_between(m, low, high, log), number(float(f"{m:.3g}"))) for m in marks)
+    ticks = tuple((_between(m, low, high, log), _brief(m)) for m in marks)
     return _Axis(name, ticks, log, low, high)
+
+
+def _brief(value: float) -> str:
+    """Six characters at most where axes stand close: three digits, small numbers with two and an exponent."""
+    digits = f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:.3g}"
+    return number(float(digits)) if "e" not in digits else digits.replace("e-0", "e-").replace(".0e", "e")
 
 
 def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
@@ -188,7 +194,7 @@ def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
         figure.add_trace(_axis_texts(index, axis))
         figure.add_vline(x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below")
     figure.update_yaxes(visible=False, range=[-0.08, 1.08])
-    styled(figure, 420)
+    styled(figure, 420 if len(axes) <= LEVEL else 520)
     ticks = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
     figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=ticks, showgrid=False, showline=False, ticks="")
     # Names lean to the right where they are many, and texts stand to the right of their axis: both need room there.

@@ -107,11 +107,19 @@ def test_a_parameter_of_one_value_is_left_out_and_named() -> None:
     assert list(names) == ["optimizer.lr (log)", "loss.focal_gamma", "schedule.name", "f1.macro"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.000878, "8.8e-4"), (1e-5, "1e-5"), (0.09613, "0.0961"), (0.0, "0"), (-0.5, "-0.5"), (64, "64")],
+)
+def test_texts_of_close_axes_are_brief(value: float, text: str) -> None:
+    assert parameter_figures._brief(value) == text
+
+
 def test_small_rates_have_short_level_numbers() -> None:
     rates = {0: 1e-5, 1: 2e-5, 2: 4e-5}
     trials = [replace(t, params=dict(t.params) | {"optimizer.lr": rates[t.number]}) for t in made_up.trials()[:3]]
     axis = parameter_figures.scatters(trials, F1).layout.xaxis
-    assert (axis.type, axis.tickformat, axis.tickangle) == ("linear", "~e", 0)
+    assert (axis.type, axis.tickformat, axis.tickangle) == ("linear", "~g", 0)
 
 
 def test_a_best_trial_that_is_the_baseline_is_one_mark() -> None:

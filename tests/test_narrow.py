@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -12,8 +16,12 @@ from hpo import parameter_figures, training_figures
 from hpo.figure_style import styled
 from hpo.narrow import BETWEEN, PANEL, ROW, SMALL, narrow
 from hpo.objective import Metric
+from hpo.report import write_report
+from hpo.unseen import Unseen
+from hpo.verdict import Case
 from tests import made_up
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 F1 = Metric("f1.macro", "maximize")
 
 
@@ -65,3 +73,22 @@ def test_the_figure_grows_by_its_legend(names: list[str], rows: int) -> None:
     assert narrow(full)["height"] - narrow(bare)["height"] == rows * ROW
     assert inner(narrow(full)) == inner(narrow(bare)) == 400 - 56 - 48
     assert narrow(full)["legend"]["y"] == 0
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize(("width", "is_narrow"), [(500, "true"), (1000, "false")])
+def test_a_browser_picks_the_layout_by_its_width(tmp_path: Path, width: int, is_narrow: str) -> None:
+    case = Case(made_up.study(), made_up.trials(), [], None, made_up.direction_of)
+    write_report(case, Unseen(), tmp_path / "page.html")
+    command = [
+        *(str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=8000"),
+        *(f"--window-size={width},900", "--dump-dom", (tmp_path / "page.html").as_uri()),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in ran.stderr, ran.stderr
+    drawn = dict(re.findall(r'<div class="plot[^"]*" id="([^"]+)"[^>]*data-narrow="(\w+)"', ran.stdout))
+    assert set(drawn.values()) == {is_narrow} and "losses" in drawn
+    assert ("parallel" in drawn) is (is_narrow == "false"), "no narrow page can show parallel coordinates"
