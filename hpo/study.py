@@ -285,7 +285,7 @@ def differences(old: Study, new: Study) -> tuple[list[str], list[str]]:
     for key in [*before, *(key for key in after if key not in before)]:
         was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
         if was != now:
-            line = f"{key}: {_fact(was)} -> {_fact(now)}"
+            line = f"{key}: {_fact(was, now)} -> {_fact(now, was)}"
             (allowed if _may_change(key, was, now) else refused).append(line)
     return allowed, refused
 
@@ -303,9 +303,12 @@ def _may_change(key: str, was: Any, now: Any) -> bool:
     return key in ("targets", "checkpoints.keep", "validation.report_every")
 
 
-def _fact(value: Any) -> str:
+def _fact(value: Any, other: Any) -> str:
+    """In words; of a configuration only what differs from the other one."""
     if value is _ABSENT:
         return "(none)"
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: part for key, part in value.items() if key not in other or other[key] != part}
     return value if isinstance(value, str) else shown(value)
 
 
