@@ -97,6 +97,7 @@ class Reader:
         parameters.check_min_epochs(fixed, set(written), space, budget)
         configurations = parameters.configurations(space, fixed, budget)
         parameters.check_metric(metric, fixed, configurations)
+        validation = self._validation(budget)
         study = Study(
             name=name,
             objective=self.reference,
@@ -110,8 +111,8 @@ class Reader:
             pruner_spec=self._pruner(fixed, space, budget),
             budget=budget,
             folds=self._folds(),
-            validation=self._validation(budget),
-            targets=self._targets(budget),
+            validation=validation,
+            targets=self._targets(budget, validation),
             promotion=self._promotion(),
             keep_checkpoints=self.root.section("checkpoints", ("keep",)).integer("keep", 0, 0),
             text=self.text,
@@ -209,6 +210,7 @@ class Reader:
         if every > budget.epochs:
             text = f"is {every}, more than budget.epochs {budget.epochs}: only the last epoch would be comparable"
             section.fail("full_validation_every", text)
+            every = 1  # its targets are no mistakes of their own
         return Validation(
             full_validation_every=every,
             fast_share=section.number("fast_share", Validation.fast_share, above=0, below=1),
@@ -259,17 +261,17 @@ class Reader:
 
     # -- targets
 
-    def _targets(self, budget: Budget) -> tuple[Target, ...]:
+    def _targets(self, budget: Budget, validation: Validation) -> tuple[Target, ...]:
         node = self.root.nodes.get("targets")
         if node is None or node.value is BROKEN:
             return ()
         if not isinstance(node.value, tuple):
             self.root.fail("targets", f"is {shown(node)}: a list is needed, - {{score: NAME, at_least: NUMBER}}")
             return ()
-        targets = (self._target(entry, f"targets[{i}]", budget) for i, entry in enumerate(node.value))
+        targets = (self._target(entry, f"targets[{i}]", budget, validation) for i, entry in enumerate(node.value))
         return tuple(target for target in targets if target is not None)
 
-    def _target(self, node: Node, path: str, budget: Budget) -> Target | None:
+    def _target(self, node: Node, path: str, budget: Budget, validation: Validation) -> Target | None:
         keys = ("score", "gap", "improvement", "at_least", "at_most", "by_epoch", "over_epochs")
         section = Section(node, path, self.mistakes, keys)
         kinds: list[Literal["score", "gap", "improvement"]] = ["score", "gap", "improvement"]
@@ -285,8 +287,10 @@ class Reader:
         if kind == "gap" and measure.startswith("train."):
             section.fail(kind, f"is {shown(measure)}: a gap compares both sides; leave 'train.' out")
         bound = self._bound(section, kind, metric)
-        by = self._epochs(section, "by_epoch", kind == "score", budget)
-        over = self._epochs(section, "over_epochs", kind == "improvement", budget)
+        # Training values are there after every epoch, comparable ones of validation after a full one.
+        every = 1 if measure.startswith("train.") else validation.full_validation_every
+        by = self._epochs(section, "by_epoch", kind == "score", budget, every)
+        over = self._epochs(section, "over_epochs", kind == "improvement", budget, 2 * every if every > 1 else 1)
         if kind == "improvement":
             section.require("over_epochs")
         if metric is None or bound is None:
@@ -315,7 +319,7 @@ class Reader:
             self.mistakes.add(section.line, f"{section.path} needs {better}: the number to reach")
         return better
 
-    def _epochs(self, section: Section, key: str, fits: bool, budget: Budget) -> int | None:
+    def _epochs(self, section: Section, key: str, fits: bool, budget: Budget, least: int) -> int | None:
         if key not in section.nodes:
             return None
         if not fits:
@@ -325,4 +329,7 @@ class Reader:
         number = section.integer(key, 1, 1)
         if number > budget.epochs:
             section.fail(key, f"is {number}, but budget.epochs is {budget.epochs}: it could never be measured")
+        elif number < min(least, budget.epochs):
+            every = f"with this validation.full_validation_every it can be measured from epoch {least} on"
+            section.fail(key, f"is {number}: {every}")
         return number
