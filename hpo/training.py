@@ -258,7 +258,9 @@ class FoldRun:
             with torch.no_grad():
                 return self.objective.sums(outputs, batch)
 
-        alpha = self.params.augment.get("mixup", 0.0)
+        alpha = self.params.augment.get("mixup")
+        if alpha is not None:
+            mixup.require(self.objective.mixed, batch)  # also while it is off, before a trial turns it on
         if not alpha:
             outputs = forward(self.model, batch)
             return terms_of(outputs, batch), sums_of(outputs, batch)
@@ -266,7 +268,7 @@ class FoldRun:
         blend = mixup.blended(batch, other, self.objective.mixed, share)
         outputs = forward(self.model, blend)
         # A target that is blended itself, such as a signal to be restored, is the blend for both.
-        labels = {**other, **{name: blend[name] for name in self.objective.mixed if name in blend}}
+        labels = {**other, **{name: blend[name] for name in self.objective.mixed}}
         # A blend is scored by the labels of the row that is the greater part of it.
         terms = mixup.blended_terms(terms_of(outputs, blend), terms_of(outputs, labels), share)
         return terms, sums_of(outputs, blend)

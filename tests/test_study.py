@@ -671,7 +671,12 @@ def test_a_target_reads_like_a_sentence() -> None:
         ("at_least: 0.3", "at_least: 0.4", "targets: ['macro_f1 at least 0.3 by epoch 5'] -> ['macro_f1 at", True),
         ("targets:", "  more: {}\ntargets:", "configurations.more: (none) -> {loss.focal_gamma: 0,", True),
         ("  before: {", "  first: {}\n  before: {", "baseline: before -> first", False),
-        ("focal_gamma: 2.5", "focal_gamma: 3", "configurations.recommended: {loss.focal_gamma: 2.5} -> {loss.focal_gamma: 3", False),
+        (
+            "focal_gamma: 2.5",
+            "focal_gamma: 3",
+            "configurations.recommended: {loss.focal_gamma: 2.5} -> {loss.focal_gamma: 3",
+            False,
+        ),
         (
             "[1e-4, 1e-2], log",
             "[1e-5, 1e-2], log",

@@ -385,6 +385,15 @@ def test_mixup_scores_the_blend_that_the_network_was_shown(arrays: Arrays) -> No
     assert run.epoch().train["features"] == pytest.approx(blend["features"].abs().sum().item(), rel=1e-5)
 
 
+class NothingMixed(Toy):
+    mixed: tuple[str, ...] = ()
+
+
+def test_mixup_that_blends_nothing_is_refused_even_while_it_is_off(arrays: Arrays) -> None:
+    with pytest.raises(ValueError, match=r"augment\.mixup is offered, but `mixed` is empty"):
+        toy_run(arrays, NothingMixed(), augment__mixup=0.0).epoch()
+
+
 def test_a_fast_validation_looks_at_the_same_part_and_is_not_compared(arrays: Arrays) -> None:
     run = toy_run(arrays, validation=Validation(full_validation_every=2, fast_share=0.5), metric=LOSS)
     seen: list[np.ndarray] = []
