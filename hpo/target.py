@@ -15,8 +15,8 @@ class Target:
     """A hope of the researcher, made measurable.
 
     `score`: a loss or score of the model that is kept, or its best value up to `by_epoch`. `gap`: by how much that
-    model is better on the training rows than on the validation rows. `improvement`: from the first epoch to the best
-    of the first `over_epochs` epochs.
+    model is better on the training rows than on the validation rows. `improvement`: from the first full validation to
+    the best one of the first `over_epochs` epochs.
     """
 
     kind: Literal["score", "gap", "improvement"]
