@@ -73,7 +73,7 @@ def steps_of(run: FoldRun) -> Step:
     batches = (batch for number in count(1) for batch in run.training_batches(number, generator))
 
     def step(rate: float) -> float:
-        _, terms, _ = run.step(next(batches), rate, weights, generator)
+        terms, _, _ = run.step(next(batches), rate, weights, generator)
         return float(torch.stack(list(weighted_means(terms, weights).values())).detach().sum())
 
     return step
