@@ -199,10 +199,14 @@ def _rises(training: Training) -> list[str]:
 
 
 def stops_at_the_start(training: Training) -> Symptom | None:
-    """The metric is best in the first two epochs, or early stopping leaves most of the budget untouched."""
+    """Early stopping leaves most of the budget untouched, or the metric is best at the start.
+
+    That is the first two epochs, or the first full validation where that comes later.
+    """
     trained, best = len(training.epochs), schedule.best_epoch(training.epochs, training.metric, 1)
     short = not training.cut and trained < training.budget and trained <= max(3, EARLY * training.budget)
-    at_once = best is not None and best.number <= 2 and trained >= LEARNED_BY and _sinks(training, best)
+    first = next((epoch.number for epoch in training.epochs if epoch.full), 1)
+    at_once = best is not None and best.number <= max(2, first) and trained >= LEARNED_BY and _sinks(training, best)
     if not trained or not (short or at_once):
         return None
     where = f"the best of {trained} epochs is epoch {best.number}" if best else f"{trained} epochs trained"

@@ -104,5 +104,5 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": BASELINE},
     )
     figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
+    figure.update_yaxes(**axis, title_standoff=10)  # else long labels of ticks would push under the title
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -32,9 +33,13 @@ CURVES_LIMIT, CURVES_SHOWN = 200, 50
 
 def history(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     """Value of every trial in order, the best so far as a line; below, the trials that have no value."""
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.88, 0.12], vertical_spacing=0.03)
+    trials = [t for t in trials if t.state != "WAITING"]
+    lost = [t for t in trials if value_of(t, metric) is None and t.state != "RUNNING"]
+    rows: dict[str, Any] = {"rows": 2, "row_heights": [0.88, 0.12], "vertical_spacing": 0.03} if lost else {"rows": 1}
+    figure = make_subplots(cols=1, shared_xaxes=True, **rows)
     groups = (
-        ("complete", [t for t in trials if t.state == "COMPLETE"], OTHER, "circle"),
+        # A star covers the dot of a configuration.
+        ("complete", [t for t in trials if t.state == "COMPLETE" and t.configuration is None], OTHER, "circle"),
         ("pruned", [t for t in trials if t.state == "PRUNED"], PRUNED, "triangle-down-open"),
         ("running", [t for t in trials if t.state == "RUNNING"], FAILED, "circle-open"),
     )
@@ -45,15 +50,17 @@ def history(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     figure.add_trace(_running_best(trials, metric), row=1, col=1)
     named = [t for t in trials if t.configuration is not None and value_of(t, metric) is not None]
     if named:
-        figure.add_trace(_stars(named, metric), row=1, col=1)
-    lost = [t for t in trials if value_of(t, metric) is None and t.state not in ("WAITING", "RUNNING")]
-    figure.add_trace(_without_value(lost), row=2, col=1)
+        figure.add_trace(_stars(named, metric, max(t.number for t in trials)), row=1, col=1)
     shown = [value_of(t, metric) for t in trials]
     figure.update_yaxes(title_text=axis_title(metric), **value_axis(shown), row=1, col=1)
-    figure.update_yaxes(showgrid=False, showline=False, ticks="", row=2, col=1)
-    figure.update_yaxes(range=[-1, 1], tickvals=[0], ticktext=["no value"], row=2, col=1)
-    figure.update_xaxes(**count_axis("trial", [t.number for t in trials]), row=2, col=1)
-    return styled(figure, 430)
+    figure.update_xaxes(**count_axis("trial", [t.number for t in trials]))
+    styled(figure, 430)
+    if lost:
+        figure.add_trace(_without_value(lost), row=2, col=1)
+        figure.update_xaxes(title_text="", row=1, col=1)
+        strip = {"showgrid": False, "showline": False, "ticks": "", "range": [-1, 1]}
+        figure.update_yaxes(**strip, tickvals=[0], ticktext=["no value"], row=2, col=1)
+    return figure
 
 
 def _dots(trials: Sequence[TrialRecord], metric: Metric, name: str, colour: str, symbol: str) -> go.Scatter:
@@ -68,7 +75,12 @@ def _dots(trials: Sequence[TrialRecord], metric: Metric, name: str, colour: str,
     )
 
 
-def _stars(trials: Sequence[TrialRecord], metric: Metric) -> go.Scatter:
+def _beside(index: int, place: float) -> str:
+    """Where the name of a star stands: above and below in turn, and within the figure, whose width is 1."""
+    return f"{'bottom' if index % 2 else 'top'} {'left' if place > 0.7 else 'right'}"
+
+
+def _stars(trials: Sequence[TrialRecord], metric: Metric, last: int) -> go.Scatter:
     return go.Scatter(
         x=[t.number for t in trials],
         y=[value_of(t, metric) for t in trials],
@@ -76,7 +88,7 @@ def _stars(trials: Sequence[TrialRecord], metric: Metric) -> go.Scatter:
         name="configuration",
         marker={"color": BASELINE, "symbol": "star", "size": 14},
         text=[label(t.configuration, 24) for t in trials],
-        textposition=["top right" if i % 2 == 0 else "bottom right" for i in range(len(trials))],
+        textposition=[_beside(i, t.number / (last or 1)) for i, t in enumerate(trials)],
         hovertemplate="%{text}<br>trial %{x}: %{y:.4g}<extra></extra>",
         cliponaxis=False,
     )
@@ -176,7 +188,10 @@ def _best_mark(trial: TrialRecord, metric: Metric, colour: str) -> go.Scatter:
 
 
 def folds(pairs: Sequence[FoldPair], metric: Metric) -> go.Figure:
-    """Baseline and best on every fold of a promotion, a line between the two; the dashed lines are the means."""
+    """Baseline and best on every fold of a promotion, a line between the two; the dashed lines are the means.
+
+    What has no value on any fold is left out: no baseline is retrained where it is the best trial.
+    """
     figure = go.Figure()
     places = [f"fold {p.fold}" for p in pairs]
     many = len({p.seed for p in pairs}) > 1
@@ -193,9 +208,9 @@ def folds(pairs: Sequence[FoldPair], metric: Metric) -> go.Figure:
         ("best", BEST, "circle", [p.after for p in pairs]),
     ):
         marker = {"color": colour, "symbol": symbol, "size": 11, "line": {"color": colour, "width": 2}}
-        figure.add_trace(go.Scatter(x=places, y=values, mode="markers", name=name, marker=marker))
         present = [v for v in values if v is not None]
         if present:
+            figure.add_trace(go.Scatter(x=places, y=values, mode="markers", name=name, marker=marker, showlegend=True))
             figure.add_hline(y=math.fsum(present) / len(present), line={"color": colour, "width": 1.5, "dash": "dash"})
     figure.update_yaxes(title_text=axis_title(metric))
     return styled(figure, 360)

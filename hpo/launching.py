@@ -116,6 +116,8 @@ def _resume(
             f"--trials {spec.budget.trials}: study '{spec.name}' was launched with {record.trials} trials, and a "
             "budget can only grow; `hpo stop` ends the search sooner"
         )
+    if old.quick != spec.quick:
+        raise Refused(_not_alike(spec))
     allowed, refused = differences(old, spec)
     if arrays.fingerprint != record.fingerprint and not refused:
         refused.append("data: the content of the files has changed since the study was launched")
@@ -145,6 +147,16 @@ def _resume(
         stop=None,
     )
     return store.studies.get(spec.name)
+
+
+def _not_alike(spec: Study) -> str:
+    """A quick study and a real one under one name."""
+    if spec.quick:
+        return f"study '{spec.name}' exists and is no quick one: leave --quick out, or name another with --new-name"
+    return (
+        f"study '{spec.name}' exists and is a quick one: add --quick, name another with --new-name, or clear it away "
+        f"with `hpo delete {spec.name}`"
+    )
 
 
 def _has_values(store: Store, record: StudyRecord) -> bool:

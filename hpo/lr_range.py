@@ -26,6 +26,8 @@ MEMORY = 0.9
 BROKEN = 4.0
 #: Standard errors of the loss at rates too small to learn, by which it must fall to count as fallen.
 SURE = 3.0
+#: Scatter of single losses, as a share of the fall, from which on the rates that are read off it are rough.
+NOISY = 0.5
 
 #: One optimizer step at a rate; the loss before it.
 Step = Callable[[float], float]
@@ -45,11 +47,13 @@ class Point:
 class Reading:
     """What a curve says; all rates are None where the loss did not fall."""
 
-    start: float  #: smoothed loss at rates too small to learn
+    start: float  #: mean loss at rates too small to learn
+    scatter: float  #: standard deviation of single losses at these rates
     lowest: float  #: smoothed loss
+    limit: float  #: a smoothed loss above it, at a rate above that of the lowest, means that training has broken
     fastest_rate: float | None  #: where the smoothed loss falls most per factor of the rate
     lowest_rate: float | None  #: after it the loss rises
-    broken_rate: float | None  #: from here on the loss is above its start or 4 times its lowest; None = up to the last
+    broken_rate: float | None  #: of the first loss that brought the mean above the limit; None = up to the last
     suggested: tuple[float, float] | None  #: rates to search
 
 
@@ -69,7 +73,7 @@ def steps_of(run: FoldRun) -> Step:
     batches = (batch for number in count(1) for batch in run.training_batches(number, generator))
 
     def step(rate: float) -> float:
-        _, terms, _ = run.step(next(batches), rate, weights, generator)
+        terms, _, _ = run.step(next(batches), rate, weights, generator)
         return float(torch.stack(list(weighted_means(terms, weights).values())).detach().sum())
 
     return step
@@ -125,17 +129,20 @@ def read(points: Sequence[Point], over: Sequence[float]) -> Reading:
     start = float(np.mean(before))
     turn = int(loss.argmin())
     lowest = float(loss[turn])
-    error = float(np.std(before)) * math.sqrt((1 - MEMORY) / (1 + MEMORY))  # of an exponential mean
+    scatter, limit = float(np.std(before)), min(start, _too_high(lowest))
+    error = scatter * math.sqrt((1 - MEMORY) / (1 + MEMORY))  # of an exponential mean
     if turn < PER_DECADE or start - lowest <= SURE * error:
         nothing = {"fastest_rate": None, "lowest_rate": None, "broken_rate": None, "suggested": None}
-        return Reading(start=start, lowest=lowest, **nothing)
+        return Reading(start=start, scatter=scatter, lowest=lowest, limit=limit, **nothing)
     fastest, best = _fastest(rate[: turn + 1], loss[: turn + 1]), float(rate[turn])
-    broken = _broken(points, turn, min(start, _too_high(lowest)))
+    broken = _broken(points, turn, limit)
     if broken is None and len(points) < len(over):
         broken = over[len(points)]  # its loss was not finite
     return Reading(
         start=start,
+        scatter=scatter,
         lowest=lowest,
+        limit=limit,
         fastest_rate=fastest,
         lowest_rate=best,
         broken_rate=broken,
@@ -175,11 +182,24 @@ def in_sentences(reading: Reading, space: tuple[float, float], rate: float) -> l
     broken = f"breaks from {reading.broken_rate:.1g} on" if reading.broken_rate else f"breaks nowhere up to {LAST:g}"
     fall = f"The loss falls fastest near {reading.fastest_rate:.1g}, is lowest near {reading.lowest_rate:.1g}"
     least, most = (f"{rate:.1e}".replace("e-0", "e-") for rate in reading.suggested)
-    share = f"; {_common(reading.suggested, space):.0%} of these decades lie there" if high > low else ""
+    if high > low:
+        own += f"; the suggestion covers {100 * _common(reading.suggested, space):.0f} % of the searched range"
     return [
         f"{fall} and {broken}.",
         f"To search: optimizer: {{lr: {{float: [{least}, {most}], log: true}}}}",
-        f"{own}{share}.",
+        f"{own}.",
+        *_noise(reading),
+    ]
+
+
+def _noise(reading: Reading) -> list[str]:
+    """A warning where single losses scatter so much that another drawing of batches would move the marks."""
+    fall = reading.start - reading.lowest
+    if reading.scatter < NOISY * fall:
+        return []
+    return [
+        f"Noisy: single losses scatter by {reading.scatter:.2g} where the mean falls by {fall:.2g}, so these rates are "
+        "rough. A larger data.batch_size, with more labelled rows per step, gives a smoother curve."
     ]
 
 

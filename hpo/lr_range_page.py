@@ -35,8 +35,9 @@ def write_page(
         key="curve",
         title="Loss over the learning rate",
         caption="One dot per step of the optimizer, the rate growing from step to step. The line is an exponential "
-        "mean of losses and of rates alike. Breaks: the first of the losses that brought the mean above its start, or "
-        "above four times its lowest. Shaded: the rates to search.",
+        "mean of losses and of rates alike. Breaks: the rate of the first of the losses that brought the mean above "
+        f"{number(reading.limit)}, its start or four times its lowest; the mean follows some steps later. Shaded: the "
+        "rates to search.",
         figure=curve(points, reading, space),
     )
     write_whole(path.absolute(), render(head | {"rows": rows}, [plot], TEMPLATE).encode())
@@ -63,7 +64,7 @@ def curve(points: Sequence[Point], reading: Reading, space: tuple[float, float])
             figure.add_vline(rate, name=name, showlegend=True, line={"color": colour, "dash": dash, "width": 2})
     _show_space(figure, space)
     figure.update_xaxes(type="log", title_text="learning rate", dtick=1)
-    figure.update_yaxes(title_text="weighted training loss", **_loss_axis(points))
+    figure.update_yaxes(title_text="weighted training loss", **_loss_axis(points, reading))
     return styled(figure, 460)
 
 
@@ -75,13 +76,14 @@ def _show_space(figure: go.Figure, space: tuple[float, float]) -> None:
     figure.add_shape(x0=low / 1.02, x1=high * 1.02, line=line, **bar)
 
 
-def _loss_axis(points: Sequence[Point]) -> dict[str, Any]:
-    """As far up as the losses before the end, which may be astronomical."""
+def _loss_axis(points: Sequence[Point], reading: Reading) -> dict[str, Any]:
+    """The whole mean up to the break; after it, which may be astronomical, as far above the start as below."""
     smooth = [p.smooth_loss for p in points]
     if wants_log(smooth):
         return {"type": "log"}
     low = min(min(p.loss for p in points), min(smooth))
-    high = max(smooth[0], min(max(smooth), 2 * smooth[0] - min(smooth)))
+    whole = [p.smooth_loss for p in points if reading.broken_rate is None or p.rate < reading.broken_rate]
+    high = max(*whole, min(max(smooth), 2 * reading.start - reading.lowest))
     return {"range": [low - 0.12 * (high - low), high + 0.12 * (high - low)]}
 
 

@@ -34,12 +34,23 @@ def draw_share(alpha: float | Tensor, generator: torch.Generator) -> Tensor:
     return 0.5 + 0.5 / torch.sqrt(1 + 1 / spread.clamp_min(1e-300))
 
 
+def require(mixed: Sequence[str], batch: Batch) -> None:
+    """Refuse an objective that offers mixup without saying truly what is blended: half of its losses would be noise.
+
+    Raises:
+        ValueError: with the names of the batch.
+    """
+    if not mixed:
+        raise ValueError(f"augment.mixup is offered, but `mixed` is empty: name what is blended, of {', '.join(batch)}")
+    if absent := [name for name in mixed if name not in batch]:
+        raise ValueError(f"`mixed` names {', '.join(absent)}, but the batch has {', '.join(batch)}")
+
+
 def blended(batch: Batch, partner: Batch, mixed: Sequence[str], share: Tensor) -> Batch:
     """The batch with `share` of its own and the rest of its partner's in the entries named `mixed`."""
     blends = {
         name: share.to(batch[name].dtype) * batch[name] + (1 - share).to(batch[name].dtype) * partner[name]
         for name in mixed
-        if name in batch
     }
     return {**batch, **blends}
 

@@ -6,6 +6,7 @@ The policy names one nonce, so that a script smuggled in through a name would no
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hpo.harmless import harmless
+from hpo.narrow import NARROW, narrow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +29,14 @@ class Plot:
     title: str
     caption: str
     figure: go.Figure
+    wide: bool = False  #: no narrow page can show it, which a sentence there says
 
     def json(self) -> Markup:
-        """The figure for a `<script type="application/json">`; nothing in it can end the tag, `<` is escaped."""
-        text = self.figure.to_json()
+        """The figure and its layout on a narrow page, for a `<script type="application/json">`.
+
+        Nothing in it can end the tag, `<` is escaped.
+        """
+        text = f'{{"figure": {self.figure.to_json()}, "narrow": {json.dumps(narrow(self.figure))}}}'
         for character in "<>&\u2028\u2029":
             text = text.replace(character, f"\\u{ord(character):04x}")
         return Markup(text)
@@ -50,7 +56,7 @@ def render(sections: Mapping[str, Any], plots: Sequence[Plot], template: str | N
         plotly=Markup(library),
         nonce=secrets.token_urlsafe(16),
         style=Markup(STYLE),
-        script=Markup(SCRIPT),
+        script=Markup(SCRIPT.replace("NARROW", str(NARROW))),
     )
 
 
@@ -90,6 +96,8 @@ td:first-child { min-width: 7rem; } .symptoms td { min-width: 11rem; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; font-size: .86em; }
 pre { overflow-wrap: anywhere; background: var(--tint); padding: .8rem 1rem; overflow-x: auto; white-space: pre-wrap; }
 .plot { width: 100%; }
+.narrow { display: none; }
+@media (max-width: 640px) { .wide { display: none; } .narrow { display: block; } body { padding: 1.5rem .8rem 3rem; } }
 .plot text { fill: var(--ink) !important; } .plot .hoverlayer text { fill: #1b1b1b !important; }
 @media print { :root { --ink: #000; --soft: #444; --rule: #bbb; --page: #fff; --good: #00553f; --bad: #8a3b00; }
   body { padding: 0; max-width: none; font-size: 10.5pt; } .modebar, summary { display: none !important; }
@@ -99,13 +107,23 @@ pre { overflow-wrap: anywhere; background: var(--tint); padding: .8rem 1rem; ove
 SCRIPT = """
 const quiet = {responsive: true, displaylogo: false, 
   modeBarButtons: [['toImage', 'zoom2d', 'pan2d', 'resetScale2d']]};
-const plots = document.querySelectorAll('.plot');
-for (const plot of plots) {
-  const figure = JSON.parse(document.getElementById(plot.id + '-data').textContent);
-  Plotly.newPlot(plot, figure.data, figure.layout, quiet);
-}
+const plots = [...document.querySelectorAll('.plot')];
+const isNarrow = plot => plot.clientWidth < NARROW;
+const draw = (plot, narrow) => {
+  const read = JSON.parse(document.getElementById(plot.id + '-data').textContent);
+  const layout = narrow ? read.narrow : read.figure.layout;
+  plot.dataset.narrow = narrow;
+  plot.style.minHeight = layout.height + 'px';
+  return Plotly.newPlot(plot, read.figure.data, layout, {...quiet, displayModeBar: narrow ? false : 'hover'});
+};
+// One that is not shown has no width; a window that is made wider or narrower is drawn anew.
+const redraw = () => plots.filter(plot => plot.clientWidth && plot.dataset.narrow !== String(isNarrow(plot)))
+  .forEach(plot => draw(plot, isNarrow(plot)));
+redraw();
+window.addEventListener('resize', redraw);
 // A sheet of A4 between its margins is 680 pixels wide; the screen's width would be cut off.
-const widths = width => plots.forEach(plot => Plotly.relayout(plot, {width: width, autosize: !width}));
+const widths = width => plots.filter(plot => plot.dataset.narrow)
+  .forEach(plot => Plotly.relayout(plot, {width: width, autosize: !width}));
 window.addEventListener('beforeprint', () => widths(680));
 window.addEventListener('afterprint', () => widths(null));
 """
@@ -116,7 +134,12 @@ TEMPLATE = """
 <section class="figure">
 <h3>{{ plots[key].title }}</h3>
 <p class="caption">{{ plots[key].caption }}</p>
-<div class="plot" id="{{ key }}" style="min-height: {{ plots[key].figure.layout.height }}px"></div>
+{% if plots[key].wide %}
+<p class="notice narrow">This figure needs a page of more than 640 pixels: turn the phone, or open it on a wider \
+screen.</p>
+{% endif %}
+<div class="plot{{ ' wide' if plots[key].wide }}" id="{{ key }}" \
+style="min-height: {{ plots[key].figure.layout.height }}px"></div>
 <script type="application/json" id="{{ key }}-data">{{ plots[key].json() }}</script>
 </section>
 {% endif %}
@@ -198,7 +221,7 @@ recordings.</p>
 
 <h2>Targets</h2>
 {% if targets %}
-{{ table(["target", "baseline, search fold", "best, search fold", "best, retrained over folds"], targets) }}
+{{ table(targets_heads, targets) }}
 {% else %}
 <p>The study names no targets.</p>
 {% endif %}

@@ -35,6 +35,8 @@ from hpo.records import TrialRecord
 from hpo.wording import number
 
 COLUMNS = 3
+#: So many names of axes fit beside each other.
+LEVEL = 6
 #: From the worst rank to the best; both ends are visible on light and dark pages.
 RANKS = [[0.0, "rgb(165,165,165)"], [0.5, "rgb(205,160,110)"], [1.0, "rgb(213,94,0)"]]
 
@@ -44,15 +46,31 @@ def searched_names(trials: Sequence[TrialRecord]) -> list[str]:
     return list(dict.fromkeys(name for t in trials for name in t.searched))
 
 
+def constants(trials: Sequence[TrialRecord], metric: Metric) -> dict[str, Any]:
+    """Searched parameters of which all trials with a value tried the same, or none at all: name -> that, or None."""
+    valued = [t for t in trials if value_of(t, metric) is not None]
+    tried = {name: [t.params[name] for t in valued if name in t.params] for name in searched_names(trials)}
+    return {name: values[0] if values else None for name, values in tried.items() if len({*map(repr, values)}) < 2}
+
+
+def varied_names(trials: Sequence[TrialRecord], metric: Metric) -> list[str]:
+    """The other ones, which have something to show."""
+    same = constants(trials, metric)
+    return [name for name in searched_names(trials) if name not in same]
+
+
 def scatters(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
-    """The value of every trial against each searched parameter; logarithmic where a parameter spans two decades."""
-    names = searched_names(trials)
+    """The value of every trial against each varied parameter; logarithmic where a parameter spans two decades."""
+    names = varied_names(trials, metric)
     rows = max(1, math.ceil(len(names) / COLUMNS))
     columns = min(COLUMNS, max(1, len(names)))
     spacing = min(0.5 / rows, 85 / (230 * rows))
-    figure = make_subplots(
-        rows=rows, cols=columns, shared_yaxes=True, horizontal_spacing=0.03, vertical_spacing=spacing if rows > 1 else 0
-    )
+    # No panel where there is no parameter left.
+    specs: list[Any] = [
+        [{} if c + columns * r < max(1, len(names)) else None for c in range(columns)] for r in range(rows)
+    ]
+    gaps = {"horizontal_spacing": 0.03, "vertical_spacing": spacing if rows > 1 else 0}
+    figure = make_subplots(rows=rows, cols=columns, specs=specs, shared_yaxes=True, **gaps)
     valued = [t for t in trials if value_of(t, metric) is not None]
     for index, name in enumerate(names):
         place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
@@ -67,18 +85,25 @@ def scatters(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
 def _x_axis(values: Sequence[Any]) -> dict[str, Any]:
     if wants_log(values):
         return {"type": "log", "dtick": 1}
-    if all(v is None or finite(v) is not None for v in values):
-        return {"type": "linear", "nticks": 6}
-    return {"type": "category"}
+    numbers = [finite(v) for v in values if v is not None]
+    if any(n is None for n in numbers):
+        return {"type": "category"}
+    small = {"tickformat": "~g"} if 0 < max((abs(n) for n in numbers if n is not None), default=1) < 1e-3 else {}
+    return {"type": "linear", "nticks": 5, "tickangle": 0} | small
 
 
 def _parameter_dots(trials: Sequence[TrialRecord], metric: Metric, name: str, *, legend: bool) -> list[go.Scatter]:
     best, baseline = best_trial(trials, metric), baseline_trial(trials)
+    role = "best = baseline" if best is baseline else "best"
     groups: tuple[tuple[str, list[TrialRecord], dict[str, Any]], ...] = (
         ("pruned", [t for t in trials if t.state == "PRUNED"], {"color": PRUNED, "symbol": "triangle-down-open"}),
         ("complete", [t for t in trials if t.state == "COMPLETE"], {"color": OTHER, "symbol": "circle"}),
-        ("baseline", [t for t in trials if t is baseline], {"color": BASELINE, "symbol": "star", "size": 13}),
-        ("best", [t for t in trials if t is best], {"color": BEST, "symbol": "star", "size": 13}),
+        (
+            "baseline",
+            [t for t in trials if t is baseline is not best],
+            {"color": BASELINE, "symbol": "star", "size": 13},
+        ),
+        (role, [t for t in trials if t is best], {"color": BEST, "symbol": "star", "size": 13}),
     )
     return [
         go.Scatter(
@@ -140,15 +165,21 @@ def _axis(name: str, values: Sequence[Any]) -> _Axis:
     log, low, high = wants_log(numbers), min(numbers), max(numbers)
     middle = math.sqrt(low * high) if log else (low + high) / 2
     marks = [low] if low == high else [low, middle, high]
-    ticks = tuple((_between(m, low, high, log), number(float(f"{m:.3g}"))) for m in marks)
+    ticks = tuple((_between(m, low, high, log), _brief(m)) for m in marks)
     return _Axis(name, ticks, log, low, high)
+
+
+def _brief(value: float) -> str:
+    """Six characters at most where axes stand close: three digits, small numbers with two and an exponent."""
+    digits = f"{value:.1e}" if 0 < abs(value) < 0.01 else f"{value:.3g}"
+    return number(float(digits)) if "e" not in digits else digits.replace("e-0", "e-").replace(".0e", "e")
 
 
 def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     """Each trial as a line through its parameters to its value; the better its rank, the stronger its colour."""
     best, baseline = best_trial(trials, metric), baseline_trial(trials)
     shown = [t for t in shown_in_curves(trials, metric) if value_of(t, metric) is not None]
-    names = searched_names(trials)
+    names = varied_names(trials, metric)
     axes = [_axis(name, [t.params.get(name) for t in shown]) for name in names]
     axes.append(_axis(metric.name, [value_of(t, metric) for t in shown]))
     sign = 1.0 if metric.direction == "maximize" else -1.0
@@ -158,34 +189,39 @@ def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     # Drawn last is on top: pruned, complete from worst to best, baseline, best.
     for trial in sorted(shown, key=lambda t: (t is best, t is baseline, ranks.get(t.number, -1.0))):
         rank = ranks.get(trial.number)
-        figure.add_trace(
-            _parallel_line(trial, value_of(trial, metric), axes, rank, best=trial is best, baseline=trial is baseline)
-        )
+        figure.add_trace(_parallel_line(trial, value_of(trial, metric), axes, rank, _role(trial, best, baseline)))
     for index, axis in enumerate(axes):
         figure.add_trace(_axis_texts(index, axis))
         figure.add_vline(x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below")
     figure.update_yaxes(visible=False, range=[-0.08, 1.08])
-    styled(figure, 420)
+    styled(figure, 420 if len(axes) <= LEVEL else 520)
     ticks = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
     figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=ticks, showgrid=False, showline=False, ticks="")
-    figure.update_xaxes(range=[-0.25, len(axes) - 0.55])
-    return figure
+    # Names lean to the right where they are many, and texts stand to the right of their axis: both need room there.
+    figure.update_xaxes(range=[-0.25, len(axes) - 0.9], tickangle=0 if len(axes) <= LEVEL else 35)
+    return figure.update_layout(margin={"r": 110, "b": 48 if len(axes) <= LEVEL else 150})
+
+
+def _role(trial: TrialRecord, best: TrialRecord | None, baseline: TrialRecord | None) -> str:
+    if trial is best:
+        return "best = baseline" if trial is baseline else "best"
+    return "baseline" if trial is baseline else "complete" if trial.state == "COMPLETE" else "pruned"
 
 
 def _parallel_line(
-    trial: TrialRecord, value: float | None, axes: Sequence[_Axis], rank: float | None, *, best: bool, baseline: bool
+    trial: TrialRecord, value: float | None, axes: Sequence[_Axis], rank: float | None, role: str
 ) -> go.Scatter:
     values = [*(trial.params.get(axis.name) for axis in axes[:-1]), value]
     colour = FAINTER if rank is None else sample_colorscale(RANKS, [rank])[0]
-    colour = BEST if best else BASELINE if baseline else colour
-    role = "best" if best else "baseline" if baseline else "complete" if rank is not None else "pruned"
+    chosen = role not in ("complete", "pruned")
+    colour = BASELINE if role == "baseline" else BEST if chosen else colour
     return go.Scatter(
         x=list(range(len(axes))),
         y=[axis.place(value) for axis, value in zip(axes, values, strict=True)],
         mode="lines",
-        line={"color": colour, "width": 3.5 if best or baseline else 1.3, "dash": "dot" if rank is None else "solid"},
+        line={"color": colour, "width": 3.5 if chosen else 1.3, "dash": "dot" if rank is None else "solid"},
         name=f"{role}: {trial_name(trial)}",
-        showlegend=best or baseline,
+        showlegend=chosen,
         text=[f"{trial_name(trial)}<br>{label(a.name)}: {label(v)}" for a, v in zip(axes, values, strict=True)],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -199,6 +235,7 @@ def _axis_texts(index: int, axis: _Axis) -> go.Scatter:
         text=[f" {text}" for _, text in axis.ticks],
         textposition="middle right",
         textfont={"size": 11},
+        cliponaxis=False,
         showlegend=False,
         hoverinfo="skip",
     )

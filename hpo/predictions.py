@@ -10,7 +10,6 @@ import csv
 import io
 import math
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 from hpo.files import RunFiles, write_whole
 from hpo.harmless import cell
 from hpo.records import JobRecord
+from hpo.wording import last_line
 
 #: Name -> one entry per row.
 Columns = Mapping[str, np.ndarray]
@@ -74,8 +74,8 @@ def load(folder: Path, fold: int) -> Predictions | None:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise Unreadable(f"{path}: {error}") from None
+    except Exception as error:  # of zip, zlib, numpy and its parsers: each has errors of its own for damaged bytes
+        raise Unreadable(f"{path}: {last_line(str(error)) or repr(error)}") from None
     table, examples = (
         {name.removeprefix(kind): column for name, column in found.items() if name.startswith(kind)}
         for kind in (_TABLE, _EXAMPLE)

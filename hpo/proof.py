@@ -55,28 +55,27 @@ def promotion(case: Case) -> Part:
 
 def _add_promoted(part: Part, case: Case, final: FinalRecord) -> None:
     """The table of means, with the difference taken fold by fold."""
-    alone = "" if any(j.role == "baseline" for j in case.jobs) else " No other baseline was retrained with it."
-    part.sentences.append(
-        f"Trial {final.candidate} and the baseline, retrained on every fold: mean ± standard deviation over folds of "
-        "the validation values at the best epoch. The difference is taken fold by fold; its own deviation says how "
-        f"steady it is.{alone}"
+    measured = (
+        "retrained on every fold: mean ± standard deviation over folds of the validation values at the best epoch."
     )
+    if case.compared:
+        part.sentences.append(
+            f"Trial {final.candidate} and the baseline, {measured} The difference is taken fold by fold; its own "
+            "deviation says how steady it is."
+        )
+    else:
+        same = case.baseline is not None and case.baseline.number == final.candidate
+        alone = "is the baseline itself, so there is no difference to tell" if same else "has no baseline beside it"
+        part.sentences.append(f"Trial {final.candidate}, {measured} It {alone}.")
     tested = (
         "The last column is the final model on rows that no training and no choice has seen."
         if final.test_scores
         else "There are no test scores: no held-out test rows, or no final model yet."
     )
     part.sentences.append(tested)
-    part.scores_heads = (
-        "measure",
-        "better\u00a0is",
-        "baseline",
-        "best",
-        "difference",
-        "better on",
-        "test, final model",
-    )
-    part.scores_numeric = (2, 3, 4, 5, 6)
+    both = ("baseline", "best", "difference", "better on") if case.compared else ("best",)
+    part.scores_heads = ("measure", "better\u00a0is", *both, "test, final model")
+    part.scores_numeric = tuple(range(2, len(part.scores_heads)))
     for name in ordered_names([*final.scores, *final.baseline_scores, *final.test_scores], case.metric.name):
         part.scores.append(_promoted_row(case, final, name))
 
@@ -91,15 +90,12 @@ def _promoted_row(case: Case, final: FinalRecord, name: str) -> tuple[Any, ...]:
         better = Metric(name, direction)
         wins = f"{sum(p.difference is not None and is_better(p.difference, better) for p in pairs)} of {count}"
     test = finite(final.test_scores.get(name))
-    return (
-        name,
-        {"maximize": "higher", "minimize": "lower", None: MISSING}[direction],
-        plus_minus(finite(final.baseline_scores.get(name)), finite(final.baseline_spread.get(name))),
-        plus_minus(finite(final.scores.get(name)), finite(final.spread.get(name))),
-        "not measurable" if mean is None else plus_minus(mean, spread, sign=True),
-        wins,
-        fixed(test, decimals_for(test)),
-    )
+    way = {"maximize": "higher", "minimize": "lower", None: MISSING}[direction]
+    before = plus_minus(finite(final.baseline_scores.get(name)), finite(final.baseline_spread.get(name)))
+    after = plus_minus(finite(final.scores.get(name)), finite(final.spread.get(name)))
+    difference = "not measurable" if mean is None else plus_minus(mean, spread, sign=True)
+    cells = (before, after, difference, wins) if case.compared else (after,)
+    return (name, way, *cells, fixed(test, decimals_for(test)))
 
 
 def _add_folds(part: Part, case: Case) -> None:
@@ -107,6 +103,10 @@ def _add_folds(part: Part, case: Case) -> None:
     values = [v for p in pairs for v in (p.before, p.after)]
     differences = [p.difference for p in pairs if p.difference]
     decimals = decimals_for(*values, difference=min(differences, key=abs, default=None))
+    if not case.compared:
+        part.folds_heads, part.folds_numeric = ("fold", "seed", "best"), (2,)
+        part.folds = [(p.fold, p.seed, fixed(p.after, decimals)) for p in pairs]
+        return
     part.folds_heads, part.folds_numeric = ("fold", "seed", "baseline", "best", "difference"), (2, 3, 4)
     part.folds = [
         (
@@ -120,6 +120,13 @@ def _add_folds(part: Part, case: Case) -> None:
     ]
 
 
+def target_heads(case: Case) -> tuple[str, ...]:
+    """Columns of the targets; one for the search fold where the best trial is the baseline."""
+    if case.best is case.baseline:
+        return ("target", "best, search fold", "best, retrained over folds")
+    return ("target", "baseline, search fold", "best, search fold", "best, retrained over folds")
+
+
 def target_rows(case: Case) -> Rows:
     """Every target with its number, reached or missed, on the search fold and over the retrained folds.
 
@@ -130,9 +137,10 @@ def target_rows(case: Case) -> Rows:
         return target.reached(epochs, case.metric, min_epochs(trial) if trial else 1)
 
     rows: Rows = []
+    searched = [case.baseline] if case.best is case.baseline else [case.baseline, case.best]
     trained = [j.epochs for j in case.jobs if j.role == "best" and j.fold >= 0 and j.state == "done"]
     for target in case.targets:
-        ends = [measured(target, t.epochs if t else (), t) for t in (case.baseline, case.best)]
+        ends = [measured(target, t.epochs if t else (), t) for t in searched]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
         rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))
     return rows

@@ -16,17 +16,18 @@ from typing import Any
 from hpo import figures, parameter_figures
 from hpo.evidence import compute, value_of
 from hpo.page import Plot, render
-from hpo.proof import promotion, target_rows
+from hpo.proof import promotion, target_heads, target_rows
 from hpo.quick import WARNING
 from hpo.records import StudyRecord, TrialRecord
 from hpo.training_part import CAPTIONS as TRAINING_CAPTIONS
 from hpo.training_part import training_part
 from hpo.unseen import Unseen
 from hpo.verdict import Case, Rows, answer
-from hpo.wording import DASH, duration, last_line, moment
+from hpo.wording import DASH, duration, last_line, moment, number
 
 CAPTIONS = {
     "folds": "Each pair of points is one fold, trained with the same seed; dashed lines are the means.",
+    "folds alone": "Each point is one fold; the dashed line is the mean.",
     "history": "Value of each trial in the order they were started. Pruned trials were cut short: their value is that "
     "of a shorter training. The line is the best complete trial so far.",
     "curves": "The metric on validation after every epoch. Dotted curves with a cross were pruned. The star marks the "
@@ -87,6 +88,7 @@ def sections(case: Case, now: datetime) -> dict[str, Any]:
         "head": head(case),
         "answer": answer(case),
         "promotion": promotion(case),
+        "targets_heads": target_heads(case),
         "targets": target_rows(case),
         "ends": ends(case.trials),
         "compute": costs(case),
@@ -227,20 +229,23 @@ def plots(case: Case) -> list[Plot]:
     found = []
     if any(p.before is not None or p.after is not None for p in case.pairs):
         drawn = figures.folds(case.pairs, metric)
-        found.append(
-            Plot(key="folds", title="Baseline and best, fold by fold", caption=CAPTIONS["folds"], figure=drawn)
+        title, caption = (
+            ("Baseline and best", CAPTIONS["folds"]) if case.compared else ("Best", CAPTIONS["folds alone"])
         )
+        found.append(Plot(key="folds", title=f"{title}, fold by fold", caption=caption, figure=drawn))
     if any(t.state not in ("WAITING", "RUNNING") or value_of(t, metric) is not None for t in trials):
         drawn = figures.history(trials, metric)
         found.append(Plot(key="history", title="Optimisation history", caption=CAPTIONS["history"], figure=drawn))
     if any(t.epochs for t in trials):
         found += _curve_plots(case)
-    if parameter_figures.searched_names(trials) and any(value_of(t, metric) is not None for t in trials):
+    if parameter_figures.varied_names(trials, metric):
         caption = CAPTIONS["parallel"] + selection(case)
         drawn = parameter_figures.scatters(trials, metric)
-        found.append(Plot(key="scatters", title="Each parameter", caption=CAPTIONS["scatters"], figure=drawn))
+        each = CAPTIONS["scatters"] + constants(case)
+        found.append(Plot(key="scatters", title="Each parameter", caption=each, figure=drawn))
         drawn = parameter_figures.parallel(trials, metric)
-        found.append(Plot(key="parallel", title="All parameters together", caption=caption, figure=drawn))
+        title = "All parameters together"
+        found.append(Plot(key="parallel", title=title, caption=caption, figure=drawn, wide=True))
     return found
 
 
@@ -250,6 +255,13 @@ def _curve_plots(case: Case) -> list[Plot]:
     if any(not e.full for t in trials for e in t.epochs):
         caption += TRAINING_CAPTIONS["fast"]
     return [Plot(key="curves", title="Learning curves", caption=caption, figure=figures.curves(trials, metric))]
+
+
+def constants(case: Case) -> str:
+    """What a figure of the parameters leaves out."""
+    same = parameter_figures.constants(case.trials, case.metric)
+    told = ", ".join(f"{name} {number(value)}" for name, value in same.items())
+    return f" Left out, because all these trials had the same: {told}." if told else ""
 
 
 def selection(case: Case) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 
-from hpo.objective import Direction, Epoch, Metric, Params, Value, Vocabulary
-from hpo.schedule import Validation, best_epoch
+from hpo.objective import Metric, Params, Value, Vocabulary
+from hpo.schedule import Validation
 from hpo.strict_yaml import Mistakes, Section, StudyError, parse, shown
 from hpo.study_space import draw, in_words, size
+from hpo.target import Target
 
 __all__ = ["Budget", "Folds", "Promotion", "Spec", "Study", "StudyError", "Target", "differences", "read_name"]
 
@@ -54,67 +55,6 @@ class Spec:
 
     name: str
     options: Mapping[str, Value]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """A hope of the researcher, made measurable.
-
-    `score`: a loss or score of the model that is kept, or its best value up to `by_epoch`. `gap`: by how much that
-    model is better on the training rows than on the validation rows. `improvement`: from the first epoch to the best
-    of the first `over_epochs` epochs.
-    """
-
-    kind: Literal["score", "gap", "improvement"]
-    measure: str  #: name of a loss or score
-    direction: Direction  #: of the measure
-    at_least: float | None = None  #: exactly one of the two bounds is set
-    at_most: float | None = None
-    by_epoch: int | None = None
-    over_epochs: int | None = None
-
-    def reached(self, epochs: Sequence[Epoch], metric: Metric, min_epochs: int = 1) -> tuple[float | None, bool | None]:
-        """What one training came to, and whether that reaches the target.
-
-        Args:
-            epochs: all epochs of the training; those that are still to come are taken as not reached.
-            metric: of the study; decides which epoch's model is kept.
-            min_epochs: no model is kept before this epoch.
-
-        Returns:
-            The value and the verdict; None twice where it cannot be measured (score missing, too few epochs).
-        """
-        value = self._value(epochs, metric, min_epochs)
-        if value is None:
-            return None, None
-        if self.at_least is not None:
-            return value, value >= self.at_least
-        return value, self.at_most is not None and value <= self.at_most
-
-    def _value(self, epochs: Sequence[Epoch], metric: Metric, min_epochs: int) -> float | None:
-        sign = 1.0 if self.direction == "maximize" else -1.0
-        if self.kind == "improvement":
-            within = [e for e in epochs if self.over_epochs is None or e.number <= self.over_epochs]
-            values = [v for e in within if (v := e.get(self.measure)) is not None]
-            return max(sign * (v - values[0]) for v in values[1:]) if len(values) > 1 else None
-        if self.by_epoch is not None:
-            early = [v for e in epochs if e.number <= self.by_epoch and (v := e.get(self.measure)) is not None]
-            return max(early, key=lambda v: sign * v, default=None)
-        kept = best_epoch(epochs, metric, min_epochs)
-        validation = kept.get(self.measure) if kept else None
-        if kept is None or validation is None or self.kind == "score":
-            return validation
-        train = kept.train.get(self.measure)
-        return None if train is None else sign * (train - validation)
-
-    def __str__(self) -> str:
-        """For example `macro_f1 at least 0.3 by epoch 20`."""
-        bound = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
-        if self.kind == "gap":
-            return f"train-validation gap of {self.measure} {bound}"
-        if self.kind == "improvement":
-            return f"improvement of {self.measure} {bound} over {self.over_epochs} epochs"
-        return f"{self.measure} {bound}" + (f" by epoch {self.by_epoch}" if self.by_epoch else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +225,7 @@ def differences(old: Study, new: Study) -> tuple[list[str], list[str]]:
     for key in [*before, *(key for key in after if key not in before)]:
         was, now = before.get(key, _ABSENT), after.get(key, _ABSENT)
         if was != now:
-            line = f"{key}: {_fact(was)} -> {_fact(now)}"
+            line = f"{key}: {_fact(was, now)} -> {_fact(now, was)}"
             (allowed if _may_change(key, was, now) else refused).append(line)
     return allowed, refused
 
@@ -303,9 +243,12 @@ def _may_change(key: str, was: Any, now: Any) -> bool:
     return key in ("targets", "checkpoints.keep", "validation.report_every")
 
 
-def _fact(value: Any) -> str:
+def _fact(value: Any, other: Any) -> str:
+    """In words; of a configuration only what differs from the other one."""
     if value is _ABSENT:
         return "(none)"
+    if isinstance(value, dict) and isinstance(other, dict):
+        value = {key: part for key, part in value.items() if key not in other or other[key] != part}
     return value if isinstance(value, str) else shown(value)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from optuna.distributions import BaseDistribution, IntDistribution
 
 from hpo.objective import Metric, Value, Vocabulary
 from hpo.quick import shortened
 from hpo.schedule import Validation
-from hpo.strict_yaml import BROKEN, SIZE_LIMIT, Mistakes, Node, Section, StudyError, parse, shown
-from hpo.study import NAME, NAME_RULE, Budget, Folds, Promotion, Resolve, Spec, Study, Target
-from hpo.study_parameters import Parameters, measure
+from hpo.strict_yaml import SIZE_LIMIT, Mistakes, Node, Section, StudyError, parse, shown
+from hpo.study import NAME, NAME_RULE, Budget, Folds, Promotion, Resolve, Spec, Study
+from hpo.study_parameters import Parameters
+from hpo.study_targets import Targets, measured
 
 KEYS = (
     *("study", "objective", "data", "metric", "seed", "folds", "budget", "sampler", "pruner"),
@@ -97,6 +97,7 @@ class Reader:
         parameters.check_min_epochs(fixed, set(written), space, budget)
         configurations = parameters.configurations(space, fixed, budget)
         parameters.check_metric(metric, fixed, configurations)
+        validation = self._validation(budget)
         study = Study(
             name=name,
             objective=self.reference,
@@ -110,8 +111,8 @@ class Reader:
             pruner_spec=self._pruner(fixed, space, budget),
             budget=budget,
             folds=self._folds(),
-            validation=self._validation(budget),
-            targets=self._targets(budget),
+            validation=validation,
+            targets=Targets(self.root, self.mistakes, self.objective, budget, validation).read(),
             promotion=self._promotion(),
             keep_checkpoints=self.root.section("checkpoints", ("keep",)).integer("keep", 0, 0),
             text=self.text,
@@ -154,23 +155,13 @@ class Reader:
         written = self.root.text("data", "")
         return self._path(written) if written else None
 
-    def _measured(self, section: Section, key: str) -> Metric | None:
-        name = section.text(key, "")
-        if not name:
-            return None
-        try:
-            return measure(self.objective, name)
-        except ValueError as error:
-            section.fail(key, str(error))
-            return None
-
     def _metric(self) -> Metric:
         plain = isinstance(self.root.nodes.get("metric", Node(1, {})).value, str)
         section = self.root if plain else self.root.section("metric", ("name", "direction"))
         key = "metric" if plain else "name"
         if not plain and "metric" in self.root.nodes:
             section.require("name")
-        known = self._measured(section, key)
+        known = measured(self.objective, section, key)
         name = section.text(key, "")  # no metric that checks could go on with
         if name.startswith("train."):
             section.fail(key, f"is {shown(name)}: trials are judged on validation rows; leave 'train.' out")
@@ -209,6 +200,7 @@ class Reader:
         if every > budget.epochs:
             text = f"is {every}, more than budget.epochs {budget.epochs}: only the last epoch would be comparable"
             section.fail("full_validation_every", text)
+            every = 1  # its targets are no mistakes of their own
         return Validation(
             full_validation_every=every,
             fast_share=section.number("fast_share", Validation.fast_share, above=0, below=1),
@@ -256,73 +248,3 @@ class Reader:
             text = f"is {options['min_resource']}, more than budget.epochs {budget.epochs}: nothing would be pruned"
             self.root.section("pruner", None).fail("min_resource", f"{text}; lower it, or write pruner: none")
         return Spec(name=spec.name, options=MappingProxyType(options))
-
-    # -- targets
-
-    def _targets(self, budget: Budget) -> tuple[Target, ...]:
-        node = self.root.nodes.get("targets")
-        if node is None or node.value is BROKEN:
-            return ()
-        if not isinstance(node.value, tuple):
-            self.root.fail("targets", f"is {shown(node)}: a list is needed, - {{score: NAME, at_least: NUMBER}}")
-            return ()
-        targets = (self._target(entry, f"targets[{i}]", budget) for i, entry in enumerate(node.value))
-        return tuple(target for target in targets if target is not None)
-
-    def _target(self, node: Node, path: str, budget: Budget) -> Target | None:
-        keys = ("score", "gap", "improvement", "at_least", "at_most", "by_epoch", "over_epochs")
-        section = Section(node, path, self.mistakes, keys)
-        kinds: list[Literal["score", "gap", "improvement"]] = ["score", "gap", "improvement"]
-        kinds = [kind for kind in kinds if kind in section.nodes]
-        if section.broken:
-            return None
-        if len(kinds) != 1:
-            self.mistakes.add(node.line, f"{path} needs exactly one of score, gap and improvement, with a name")
-            return None
-        kind = kinds[0]
-        metric = self._measured(section, kind)
-        measure = section.text(kind, "loss")
-        if kind == "gap" and measure.startswith("train."):
-            section.fail(kind, f"is {shown(measure)}: a gap compares both sides; leave 'train.' out")
-        bound = self._bound(section, kind, metric)
-        by = self._epochs(section, "by_epoch", kind == "score", budget)
-        over = self._epochs(section, "over_epochs", kind == "improvement", budget)
-        if kind == "improvement":
-            section.require("over_epochs")
-        if metric is None or bound is None:
-            return None
-        value = section.number(bound, 0.0)
-        return Target(
-            kind=kind,
-            measure=measure,
-            direction=metric.direction,
-            at_least=value if bound == "at_least" else None,
-            at_most=value if bound == "at_most" else None,
-            by_epoch=by,
-            over_epochs=over,
-        )
-
-    def _bound(self, section: Section, kind: str, metric: Metric | None) -> str | None:
-        """The bound that makes sense; one on the other side would be reached by a useless model."""
-        if kind == "score" and metric is None:
-            return None
-        small = kind == "gap" or (kind == "score" and metric is not None and metric.direction == "minimize")
-        better, other = ("at_most", "at_least") if small else ("at_least", "at_most")
-        if other in section.nodes:
-            what = f"{'smaller' if small else 'larger'} is better"
-            section.fail(other, f"does not fit {section.text(kind, kind)}: {what}; use {better}")
-        elif better not in section.nodes:
-            self.mistakes.add(section.line, f"{section.path} needs {better}: the number to reach")
-        return better
-
-    def _epochs(self, section: Section, key: str, fits: bool, budget: Budget) -> int | None:
-        if key not in section.nodes:
-            return None
-        if not fits:
-            kind = "score" if key == "by_epoch" else "improvement"
-            section.fail(key, f"belongs to a target of the kind {kind}: leave it out")
-            return None
-        number = section.integer(key, 1, 1)
-        if number > budget.epochs:
-            section.fail(key, f"is {number}, but budget.epochs is {budget.epochs}: it could never be measured")
-        return number

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 from hpo import curriculum, mixup
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
-from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Term
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import boosted_weights, draw, part
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
@@ -216,9 +216,7 @@ class FoldRun:
         lr = 0.0
         for step, batch in enumerate(self.training_batches(number, generator)):
             lr = self.schedule.lr(number - 1 + (step + 1) / steps)
-            outputs, terms, norms = self.step(batch, lr, weights, generator)
-            with torch.no_grad():
-                ledger.add(terms, self.objective.sums(outputs, batch), norms)
+            ledger.add(*self.step(batch, lr, weights, generator))
         steps_record = ledger.steps(number)
         return ledger.close(self.arrays.info).values, steps_record, lr
 
@@ -232,15 +230,15 @@ class FoldRun:
 
     def step(
         self, batch: Batch, lr: float, weights: Mapping[str, float], generator: torch.Generator
-    ) -> tuple[Outputs, dict[str, Term], Tensor]:
+    ) -> tuple[dict[str, Term], Sums, Tensor]:
         """One step of the optimizer on an augmented batch.
 
         Returns:
-            The outputs, the loss terms, and gradient norms before clipping: `[1]`, or `[1 + term]` with those of the
-            weighted terms.
+            The loss terms, the objective's sums, and gradient norms before clipping: `[1]`, or `[1 + term]` with those
+            of the weighted terms.
         """
         self.optimizer.param_groups[0]["lr"] = lr
-        outputs, terms = self._blended(batch, generator)
+        terms, sums = self._seen(batch, generator)
         parts = weighted_means(terms, weights)
         norms = self._term_norms(parts) if self._per_term else []
         self.optimizer.zero_grad(set_to_none=True)
@@ -248,24 +246,32 @@ class FoldRun:
         norm = self._clip()
         self._scaler.step(self.optimizer)
         self._scaler.update()
-        return outputs, terms, torch.stack([norm, *norms])
+        return terms, sums, torch.stack([norm, *norms])
 
-    def _blended(self, batch: Batch, generator: torch.Generator) -> tuple[Outputs, dict[str, Term]]:
-        """Outputs and terms of a batch, or of its blend with itself in another order."""
+    def _seen(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Term], Sums]:
+        """Terms and sums of a batch, or of its blend with itself in another order."""
 
         def terms_of(outputs: Outputs, batch: Batch) -> dict[str, Term]:
             return self.objective.losses(outputs, batch, self.params, self.statistics)
 
-        alpha = self.params.augment.get("mixup", 0.0)
+        def sums_of(outputs: Outputs, batch: Batch) -> Sums:
+            with torch.no_grad():
+                return self.objective.sums(outputs, batch)
+
+        alpha = self.params.augment.get("mixup")
+        if alpha is not None:
+            mixup.require(self.objective.mixed, batch)  # also while it is off, before a trial turns it on
         if not alpha:
             outputs = forward(self.model, batch)
-            return outputs, terms_of(outputs, batch)
+            return terms_of(outputs, batch), sums_of(outputs, batch)
         other, share = mixup.partners(batch, generator), mixup.draw_share(alpha, generator).to(self.device)
         blend = mixup.blended(batch, other, self.objective.mixed, share)
         outputs = forward(self.model, blend)
         # A target that is blended itself, such as a signal to be restored, is the blend for both.
-        labels = {**other, **{name: blend[name] for name in self.objective.mixed if name in blend}}
-        return outputs, mixup.blended_terms(terms_of(outputs, blend), terms_of(outputs, labels), share)
+        labels = {**other, **{name: blend[name] for name in self.objective.mixed}}
+        # A blend is scored by the labels of the row that is the greater part of it.
+        terms = mixup.blended_terms(terms_of(outputs, blend), terms_of(outputs, labels), share)
+        return terms, sums_of(outputs, blend)
 
     def _term_norms(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
         """Norm of each weighted term's gradient; 0 for a term that depends on nothing."""
@@ -277,7 +283,7 @@ class FoldRun:
                 if loss.requires_grad
                 else [torch.zeros((), device=self.device)]
             )
-            norms.append(get_total_norm(gradients) / scale)
+            norms.append(self._without_overflow(get_total_norm(gradients) / scale))
         return norms
 
     def _batches(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
@@ -294,13 +300,14 @@ class FoldRun:
         """The gradient's norm before clipping to `optimizer.gradient_clip`."""
         self._scaler.unscale_(self.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = get_total_norm(gradients)
-        if self._scaler.is_enabled():
-            # The scaler skips a step whose scaled gradients overflow, as the first ones do; it is no lost training.
-            norm = torch.where(norm.isfinite(), norm, torch.zeros_like(norm))
+        norm = self._without_overflow(get_total_norm(gradients))
         if self.params.optimizer["gradient_clip"]:
             clip_grads_with_norm_(self._parameters, self.params.optimizer["gradient_clip"], norm)
         return norm
+
+    def _without_overflow(self, norm: Tensor) -> Tensor:
+        """The scaler skips a step whose scaled gradients overflow, as the first ones do; it is no lost training."""
+        return torch.where(norm.isfinite(), norm, torch.zeros_like(norm)) if self._scaler.is_enabled() else norm
 
     def _monitor(self, name: str) -> Metric:
         return self.metric if name == "metric" else self.objective.metric(name)

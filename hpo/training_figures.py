@@ -41,11 +41,12 @@ def panels(trials: Sequence[TrialRecord], metric: Metric) -> list[Panel]:
 def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     """Every term before weighting: training dashed with its spread as a band, validation solid.
 
-    Fast validations, which see a part of the rows only, are single rings beside the line.
+    Fast validations, which see a part of the rows only, are single rings beside the line. The axis is that of the
+    lines: bands and rings may leave it.
     """
     shown = panels(trials, metric)
     figure = _columns(shown)
-    measured = [part for _, epochs in shown for e in epochs for part in (e.train, e.validation)]
+    measured = [part for _, epochs in shown for e in epochs for part in _in_lines(e)]
     names = list(dict.fromkeys(name for part in measured for name in part if _is_loss(name)))
     terms = [name for name in names if name != "loss"]
     for column, (_, epochs) in enumerate(shown, start=1):
@@ -68,6 +69,10 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
         figure.update_yaxes(range=[math.log10(min(values)) - 0.2, math.log10(max(values)) + 0.2])
     figure.update_yaxes(title_text="loss (mean)", col=1)
     return _finished(figure, shown, 480)
+
+
+def _in_lines(epoch: Epoch) -> list[Mapping[str, float]]:
+    return [epoch.train, epoch.validation] if epoch.full else [epoch.train]
 
 
 def balance(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:

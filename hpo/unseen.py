@@ -88,5 +88,6 @@ def own_plots(objective: Objective, found: Predictions, info: Mapping[str, Any])
     for number, (title, caption, figure) in enumerate(objective.figures(found.table, found.examples, info)):
         own = {name: value for name, value in figure.layout.to_plotly_json().items() if name != "template"}
         figure = styled(figure, int(figure.layout.height or HEIGHT)).update_layout(colorway=TERMS).update_layout(own)
-        plots.append(Plot(key=f"own-{number}", title=title, caption=caption, figure=figure))
+        plots.append(Plot(key=f"own-{number}", title=str(title), caption=str(caption), figure=figure))
+        plots[-1].json()  # what the page cannot hold fails here, and costs these figures alone
     return plots

@@ -85,6 +85,11 @@ class Case:
         return ended and self.final is not None and bool(self.final.scores)
 
     @property
+    def compared(self) -> bool:
+        """Whether the promotion retrains a baseline beside its candidate, which may be the baseline itself."""
+        return any(j.role == "baseline" for j in self.jobs)
+
+    @property
     def pairs(self) -> list[FoldPair]:
         return fold_pairs(self.jobs, self.candidate, self.metric.name)
 

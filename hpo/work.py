@@ -55,6 +55,8 @@ class Surroundings:
     def run(self, lease: Lease, params: Params, *, epochs: int | None = None, drops: tuple[int, ...] = ()) -> FoldRun:
         """A fresh run of the lease's fold; jobs train with other seeds than the search did."""
         fold = self.split.refit() if lease.fold < 0 else self.split.folds[lease.fold]
+        # Parameters that the objective was given after the trial have their defaults, which are what was done before.
+        params = Params.from_flat({**self.objective.parameters(), **params.flat()})
         return FoldRun(
             self.objective,
             self.arrays,

@@ -144,8 +144,9 @@ def waveforms(examples: Columns, rate_hz: float) -> Shown | None:
     caption = (
         "Rows of the validation folds, drawn with the study's seed: half of them with a picked peak where there are "
         "such, the others of every class. The restored curve should keep the waves and lose the noise; where it is "
-        "flat, the term signal has taught nothing. A cross far from its circle is a wrong peak; a cross without a "
-        "circle is a wave V that nobody looked for or found."
+        "flat, the term signal has taught nothing. With augment.noise at 0 it has learned to copy, never to denoise: "
+        "what it has more than the recording is then the network's own noise. A cross far from its circle is a wrong "
+        "peak; a cross without a circle is a wave V that nobody looked for or found."
     )
     height = 170 + 200 * -(-len(rows) // 2)
     above = {"y": 1 + 60 / (height - 170), "yanchor": "bottom"}  # of the titles of the first row

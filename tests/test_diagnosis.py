@@ -241,6 +241,8 @@ def test_a_training_that_ends_at_once_is_seen_unless_a_pruner_ended_it() -> None
 def test_a_metric_that_is_best_in_the_first_epoch_is_seen() -> None:
     sinking = changed(lambda e: {"validation": {**e.validation, "macro_f1": 0.5 - 0.01 * e.number}})
     assert seen(sinking)[EARLY].evidence == "the best of 20 epochs is epoch 1, of a budget of 20"
+    rarely = [replace(epoch, full=epoch.number % 5 == 0) for epoch in sinking]
+    assert seen(rarely)[EARLY].evidence == "the best of 20 epochs is epoch 5, of a budget of 20"
 
 
 # ---- "Stable gradient norms"

@@ -24,10 +24,20 @@ def named(figure: go.Figure, name: str) -> Any:
 
 def test_history_keeps_pruned_failed_and_configurations_apart() -> None:
     figure = figures.history(made_up.trials(), F1)
-    assert len(named(figure, "complete").x) == 10
+    assert len(named(figure, "complete").x) == 8, "of ten, two are configurations: stars"
     assert list(named(figure, "ended without a value").x) == [5, 11]
     assert list(named(figure, "configuration").text) == ["before", "guess"]
     assert not set(named(figure, "pruned").x) & set(named(figure, "complete").x)
+
+
+def test_history_has_no_place_for_what_there_is_not() -> None:
+    """All trials have values, every complete one is a configuration, and others wait."""
+    trials = [replace(t, configuration=f"c{t.number}") for t in made_up.trials() if t.value is not None][:3]
+    waiting = [replace(trials[0], number=n, state="WAITING", value=None, epochs=()) for n in (20, 21)]
+    figure = figures.history([*trials, *waiting], F1)
+    assert {t.name for t in figure.data} == {"best so far", "configuration"}
+    assert max(x for t in figure.data for x in t.x) == trials[-1].number
+    assert "yaxis2" not in figure.layout, "no strip for trials without a value"
 
 
 @pytest.mark.parametrize(("direction", "pick"), [("maximize", max), ("minimize", min)])
@@ -87,6 +97,41 @@ def test_scatters_have_one_panel_per_searched_parameter_with_its_own_scale() -> 
     assert [axis.type for axis in axes] == ["log", "linear", "linear", "category"]
 
 
+def test_a_parameter_of_one_value_is_left_out_and_named() -> None:
+    trials = [replace(t, params=dict(t.params) | {"model.dropout": 0.1}) for t in made_up.trials()]
+    assert parameter_figures.constants(trials, F1) == {"model.dropout": 0.1}
+    assert parameter_figures.constants(made_up.trials(), F1) == {}
+    titles = [axis.title.text for axis in parameter_figures.scatters(trials, F1).select_xaxes()]
+    assert titles == ["optimizer.lr", "loss.focal_gamma", "schedule.name"]
+    names = parameter_figures.parallel(trials, F1).layout.xaxis.ticktext
+    assert list(names) == ["optimizer.lr (log)", "loss.focal_gamma", "schedule.name", "f1.macro"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.000878, "8.8e-4"), (1e-5, "1e-5"), (0.09613, "0.0961"), (0.0, "0"), (-0.5, "-0.5"), (64, "64")],
+)
+def test_texts_of_close_axes_are_brief(value: float, text: str) -> None:
+    assert parameter_figures._brief(value) == text
+
+
+def test_small_rates_have_short_level_numbers() -> None:
+    rates = {0: 1e-5, 1: 2e-5, 2: 4e-5}
+    trials = [replace(t, params=dict(t.params) | {"optimizer.lr": rates[t.number]}) for t in made_up.trials()[:3]]
+    axis = parameter_figures.scatters(trials, F1).layout.xaxis
+    assert (axis.type, axis.tickformat, axis.tickangle) == ("linear", "~g", 0)
+
+
+def test_a_best_trial_that_is_the_baseline_is_one_mark() -> None:
+    trials = made_up.trials()
+    best = max((t for t in trials if t.state == "COMPLETE"), key=lambda t: t.value or 0)
+    swapped = [replace(t, configuration="before" if t is best else None) for t in trials]
+    figure = parameter_figures.scatters(swapped, F1)
+    assert {t.name for t in figure.data} == {"pruned", "complete", "best = baseline"}
+    shown = [t.name for t in parameter_figures.parallel(swapped, F1).data if t.showlegend]
+    assert shown == [f"best = baseline: trial {best.number} “before”"]
+
+
 def test_parallel_places_every_value_between_the_ends_of_its_axis() -> None:
     figure = parameter_figures.parallel(made_up.trials(), F1)
     lines = [t for t in figure.data if t.mode == "lines"]
@@ -94,6 +139,13 @@ def test_parallel_places_every_value_between_the_ends_of_its_axis() -> None:
     assert min(places) == 0 and max(places) == 1
     assert next(t.name for t in lines if t.showlegend).startswith("baseline")
     assert lines[-1].name.startswith("best") and lines[-1].y[-1] == 1
+
+
+def test_folds_without_a_baseline_have_no_marks_for_it() -> None:
+    trials = made_up.trials()
+    jobs = [j for j in made_up.jobs(6, trials[6].params, trials[0].params) if j.role == "best"]
+    figure = figures.folds(fold_pairs(jobs, 6, "f1.macro"), F1)
+    assert [t.name for t in figure.data if t.mode == "markers"] == ["best"]
 
 
 def test_folds_join_what_was_trained_on_the_same_fold() -> None:

@@ -123,6 +123,7 @@ def test_it_breaks_at_the_step_that_the_mean_follows() -> None:
     over = rates()
     found = read(heard(along(lambda x: 3 - 2 / (1 + math.exp(-4 * (x + 3.5))) if x < -1.01 else 6.0), over), over)
     assert found.broken_rate == pytest.approx(0.1)
+    assert found.limit == found.start == pytest.approx(3, abs=0.01)
 
 
 def test_the_sweep_ends_at_four_times_the_lowest_loss() -> None:
@@ -169,15 +170,29 @@ def test_where_the_loss_does_not_fall_nothing_is_suggested(curve: Callable[[floa
 @pytest.mark.parametrize(
     ("space", "warning", "share"),
     [
-        ((1e-4, 1e-2), [], "50% of these decades lie there"),
-        ((1e-5, 1.0), ["optimizer.lr reaches 1: training breaks from 0.3 on"], "40% of these"),
-        ((1e-6, 1e-4), ["optimizer.lr ends at 0.0001, below 0.001, from where on the loss falls fast"], "0% of these"),
-        ((0.15, 0.2), ["optimizer.lr begins at 0.15, above 0.1, from where on the loss rises"], "0% of these"),
+        ((1e-4, 1e-2), [], "the suggestion covers 50 % of the searched range"),
+        ((1e-5, 1.0), ["optimizer.lr reaches 1: training breaks from 0.3 on"], "covers 40 % of"),
+        (
+            (1e-6, 1e-4),
+            ["optimizer.lr ends at 0.0001, below 0.001, from where on the loss falls fast"],
+            "covers 0 % of",
+        ),
+        ((0.15, 0.2), ["optimizer.lr begins at 0.15, above 0.1, from where on the loss rises"], "covers 0 % of"),
         ((1e-3, 1e-3), [], "it is not searched"),
     ],
 )
 def test_a_space_is_held_against_the_curve(space: tuple[float, float], warning: list[str], share: str) -> None:
-    suggested = (1e-3, 0.1)
-    found = Reading(start=3, lowest=1, fastest_rate=1e-3, lowest_rate=0.1, broken_rate=0.3, suggested=suggested)
+    marks: dict[str, Any] = {"fastest_rate": 1e-3, "lowest_rate": 0.1, "broken_rate": 0.3, "suggested": (1e-3, 0.1)}
+    found = Reading(start=3, scatter=0.1, lowest=1, limit=3, **marks)
     assert rate_warnings(found, space) == warning
     assert share in in_sentences(found, space, 1e-3)[2]
+
+
+@pytest.mark.parametrize(("noise", "warned"), [(0.2, False), (1.5, True)])
+def test_losses_that_scatter_as_much_as_they_fall_are_said_to_be_noisy(noise: float, warned: bool) -> None:
+    """The curve falls by 2; 1.5 is above half of it."""
+    over = rates()
+    found = read(heard(along(lambda x: 3 - 2 / (1 + math.exp(-4 * (x + 3.5))), noise), over), over)
+    assert found.suggested is not None and found.scatter == pytest.approx(noise, rel=0.5)
+    last = in_sentences(found, (1e-4, 1e-2), 1e-3)[-1]
+    assert ("Noisy: single losses scatter by" in last and "A larger data.batch_size" in last) is warned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ POINTS = [
     Point(rate=10 ** (x - 7), loss=3 - x / 5 + 0.1 * (x % 0.2), smooth_rate=10 ** (x - 7.2), smooth_loss=3 - x / 5)
     for x in np.arange(0, 7, 0.1).tolist()
 ]
-READING = Reading(start=3, lowest=1.6, fastest_rate=1e-4, lowest_rate=1e-2, broken_rate=0.5, suggested=(1e-3, 1e-2))
-NOTHING = Reading(start=3, lowest=3, fastest_rate=None, lowest_rate=None, broken_rate=None, suggested=None)
+MARKS: dict[str, Any] = {"fastest_rate": 1e-4, "lowest_rate": 1e-2, "broken_rate": 0.5, "suggested": (1e-3, 1e-2)}
+READING = Reading(start=3, scatter=0.1, lowest=1.6, limit=3, **MARKS)
+NOTHING = Reading(start=3, scatter=0.1, lowest=3, limit=3, **dict.fromkeys(MARKS))
 HEAD: dict[str, Any] = {
     "title": "a <b>study</b>",
     "synthetic": True,
@@ -46,6 +48,14 @@ def test_an_explosion_does_not_flatten_the_curve() -> None:
     last = Point(rate=1.0, loss=1e9, smooth_rate=0.5, smooth_loss=50.0)
     low, high = curve([*POINTS, last], READING, (1e-5, 1e-1)).layout.yaxis.range
     assert low < 1.6 and 3 < high < 10
+
+
+def test_the_axis_holds_the_whole_mean_up_to_the_break() -> None:
+    """The first losses happened to be low, and the mean rose before it fell: nothing of that is cut off."""
+    risen = [replace(p, smooth_loss=p.smooth_loss + 2 * (3 <= k < 20)) for k, p in enumerate(POINTS)]
+    mean = [p.smooth_loss for p in risen]
+    low, high = curve(risen, READING, (1e-5, 1e-1)).layout.yaxis.range
+    assert low < min(mean) and max(mean) < high < 2 * max(mean)
 
 
 def test_texts_of_others_are_shown_and_do_nothing(tmp_path: Path) -> None:

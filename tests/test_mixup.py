@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from hpo.mixup import blended, blended_terms, draw_share, partners
+from hpo.mixup import blended, blended_terms, draw_share, partners, require
 
 
 def generator(seed: int) -> torch.Generator:
@@ -47,7 +47,7 @@ def test_partners_are_the_same_rows_in_another_order() -> None:
 def test_only_named_entries_are_blended_and_keep_their_type() -> None:
     batch = {"x": torch.tensor([1.0, 2.0]), "label": torch.tensor([0, 1])}
     other = {"x": torch.tensor([3.0, 6.0]), "label": torch.tensor([1, 0])}
-    blend = blended(batch, other, ["x", "absent"], torch.tensor(0.75, dtype=torch.float64))
+    blend = blended(batch, other, ["x"], torch.tensor(0.75, dtype=torch.float64))
     torch.testing.assert_close(blend["x"], torch.tensor([1.5, 3.0]))
     assert blend["label"] is batch["label"]
     assert set(blend) == {"x", "label"}
@@ -60,3 +60,12 @@ def test_terms_are_blended_in_sum_and_count() -> None:
     value, count = blended_terms(own, other, torch.tensor(0.8))["class"]
     assert float(value) == pytest.approx(3.2)
     assert float(count) == pytest.approx(1.6)
+
+
+def test_an_objective_says_truly_what_is_blended() -> None:
+    batch = {"x": torch.zeros(2), "target": torch.zeros(2)}
+    require(["x"], batch)
+    with pytest.raises(ValueError, match="`mixed` is empty: name what is blended, of x, target"):
+        require([], batch)
+    with pytest.raises(ValueError, match="`mixed` names waveform, but the batch has x, target"):
+        require(["waveform", "x"], batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,24 @@ def test_a_damaged_table_is_named(launched: Launched) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(Unreadable, match=path.name):
         joined(launched)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"no zip file"])
+def test_whatever_lies_there_instead_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "1-1.npz").write_bytes(content)
+    with pytest.raises(Unreadable, match=r"1-1\.npz: \w"):
+        load(tmp_path, 0)
+
+
+def test_flipped_bytes_are_an_unreadable_table_or_a_table(tmp_path: Path) -> None:
+    """Zip, zlib and numpy notice in different ways; bytes that none of them looks at do no harm."""
+    table = {"row": np.arange(200), "value": np.random.default_rng(0).random(200)}
+    whole = save(tmp_path, 1, 1, Predictions(table, {}, (0,))).with_suffix(".npz").read_bytes()
+    for place in range(0, len(whole), 7):
+        damaged = whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :]
+        (tmp_path / "1-1.npz").write_bytes(damaged)
+        with suppress(Unreadable):
+            load(tmp_path, 0)
 
 
 def test_without_a_promotion_there_are_none(launched: Launched) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpo.launching import Refused
 from hpo.objective import Fold, Split
 from hpo.quick import OF_EVERY_CLASS, ROWS, few, quick_name, quickened
 from hpo.resolve import resolve
@@ -126,3 +127,14 @@ def test_the_split_on_record_is_that_of_the_few_rows(tmp_path: Path) -> None:
         run.epoch()
     assert [epoch.samples for epoch in run.epochs] == [ROWS, ROWS]
     launched.store.close()
+
+
+def test_a_quick_study_and_a_real_one_never_share_a_name(tmp_path: Path) -> None:
+    """Nobody is told to delete the real one."""
+    real, quick = f"sqlite:///{tmp_path}/real.db", f"sqlite:///{tmp_path}/quick.db"
+    launch(real, tmp_path)
+    with pytest.raises(Refused, match=r"study 'toy' exists and is no quick one: leave --quick out, or name another"):
+        launch(real, tmp_path, quickened(STUDY, "toy.yaml"))
+    launch(quick, tmp_path, quickened(STUDY, "toy.yaml"))
+    with pytest.raises(Refused, match=r"is a quick one: add --quick, .* or clear it away with `hpo delete toy`"):
+        launch(quick, tmp_path)

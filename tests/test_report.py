@@ -96,6 +96,20 @@ def test_a_promotion_is_reported_fold_by_fold(tmp_path: Path) -> None:
     assert "/data/runs/behaviour/final" in text
 
 
+def test_a_best_trial_that_is_the_baseline_is_said_so_once_and_compared_with_nothing(tmp_path: Path) -> None:
+    trials, jobs, final = promoted()
+    jobs = [replace(j, candidate=0) for j in jobs if j.role == "best"]
+    final = replace(final, candidate=0, baseline_scores=final.scores, baseline_spread=final.spread)
+    targets = [Target(kind="score", measure="f1.macro", direction="maximize", at_least=0.55)]
+    text = page(tmp_path, trials=trials[:1], jobs=jobs, final=final, targets=targets)
+    assert "target | best, search fold | best, retrained over folds |" in text
+    assert "f1.macro at least 0.55 | 0.446 missed | 0." in text
+    assert "It is the baseline itself, so there is no difference to tell." in text
+    assert "measure | better is | best | test, final model |" in text.replace("\u00a0", " ")
+    assert "fold | seed | best |" in text and "Each point is one fold" in text
+    assert "not measurable" not in text
+
+
 def test_a_promotion_under_way_and_a_failed_one_say_so(tmp_path: Path) -> None:
     trials, jobs, final = promoted()
     waiting = [replace(j, state="waiting", scores=None, epochs=()) for j in jobs[4:]]
@@ -201,9 +215,10 @@ def hostile_case(suffix: str = "") -> tuple[StudyRecord, list[TrialRecord]]:
     trials = made_up.trials(8)
     names = [text + suffix for text in HOSTILE]
     for i, text in enumerate(names):
-        params = dict(trials[i].params) | {"schedule.name": text, f"model.{text}": 0.1 * i}
+        own = {"schedule.name": text} | {f"model.{name}": 0.1 * (i + k) for k, name in enumerate(names)}
+        params = dict(trials[i].params) | own
         curve = tuple(replace(e, validation={**e.validation, text: 0.5, f"loss.{text}": 0.5}) for e in trials[i].epochs)
-        searched = dict(trials[i].searched) | {"schedule.name": text, f"model.{text}": 0.1 * i}
+        searched = dict(trials[i].searched) | own
         changes: dict[str, Any] = {"configuration": text, "worker": text, "end_text": text, "epochs": curve}
         trials[i] = replace(trials[i], params=params, searched=searched, **changes)
     study = made_up.study(name=names[0], text=names[2], data=names[1], versions={names[3]: names[0]})

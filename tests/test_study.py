@@ -414,6 +414,26 @@ def test_one_mistake_is_one_line(old: str, new: str, message: str) -> None:
     assert message in found[0]
 
 
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("{score: macro_f1, at_least: 0.3, by_epoch: 4}", r"by_epoch is 4: .* measured from epoch 5 on"),
+        ("{improvement: loss, at_least: 0.1, over_epochs: 9}", r"over_epochs is 9: .* measured from epoch 10 on"),
+        ("{score: macro_f1, at_least: 0.3, by_epoch: 5}", None),
+        ("{improvement: loss, at_least: 0.1, over_epochs: 10}", None),
+        ("{score: train.macro_f1, at_least: 0.3, by_epoch: 1}", None),
+    ],
+)
+def test_a_target_before_the_first_full_validation_is_refused(target: str, message: str | None) -> None:
+    """It would be "not measurable" for ever."""
+    text = changed(TARGET, target) + "validation: {full_validation_every: 5}\n"
+    if message is None:
+        assert len(read(text).targets) == 1
+        return
+    (found,) = mistakes(text)
+    assert re.search(message, found), found
+
+
 SHAPED = "changes what metric 'loss' measures, so its trials could not be compared: choose another metric, such as"
 
 
@@ -659,7 +679,12 @@ def test_a_target_reads_like_a_sentence() -> None:
         ("at_least: 0.3", "at_least: 0.4", "targets: ['macro_f1 at least 0.3 by epoch 5'] -> ['macro_f1 at", True),
         ("targets:", "  more: {}\ntargets:", "configurations.more: (none) -> {loss.focal_gamma: 0,", True),
         ("  before: {", "  first: {}\n  before: {", "baseline: before -> first", False),
-        ("focal_gamma: 2.5", "focal_gamma: 3", "configurations.recommended: {", False),
+        (
+            "focal_gamma: 2.5",
+            "focal_gamma: 3",
+            "configurations.recommended: {loss.focal_gamma: 2.5} -> {loss.focal_gamma: 3",
+            False,
+        ),
         (
             "[1e-4, 1e-2], log",
             "[1e-5, 1e-2], log",

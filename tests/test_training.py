@@ -15,7 +15,7 @@ from torch import Tensor
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
 from hpo.mixup import blended, draw_share, partners
-from hpo.objective import Batch, Fold, Metric, Objective, Outputs, Params, Term
+from hpo.objective import Batch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import draw
 from hpo.schedule import Validation
 from hpo.training import AUGMENT, DROPOUT, INIT, ORDER, FoldRun, Interrupted, NonFiniteLoss, seed_for
@@ -352,6 +352,46 @@ def test_mixup_trains_on_blends_of_inputs_and_of_both_rows_losses(arrays: Arrays
         value = share * own[term][0] + (1 - share) * its[term][0]
         count = share * own[term][1] + (1 - share) * its[term][1]
         assert epoch.train[f"loss.{term}"] == pytest.approx((value / count).item(), rel=1e-5)
+
+
+def test_gradient_norms_that_overflow_in_16_bits_are_no_infinity_on_record(arrays: Arrays) -> None:
+    """The scaler of older GPUs begins so high that first steps overflow; it skips them, and no record holds inf."""
+    run = toy_run(arrays, gradient_norms=True)
+    run._scaler = torch.GradScaler("cpu", init_scale=2.0**120)
+    epoch = run.epoch()
+    assert set(epoch.gradient_norms) == {"class", "number"}
+    assert all(map(math.isfinite, epoch.gradient_norms.values()))
+
+
+class SeesFeatures(Toy):
+    """Scores what it is shown, as an objective does that restores its input."""
+
+    def sums(self, outputs: Outputs, batch: Batch) -> Sums:
+        return {**super().sums(outputs, batch), "features": batch["features"].double().abs().sum()}
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        return {**super().score(sums, info), "features": float(sums["features"])}
+
+
+def test_mixup_scores_the_blend_that_the_network_was_shown(arrays: Arrays) -> None:
+    """Not the rows before blending: a restored signal would be compared with another one."""
+    changes = {"augment__mixup": 0.7, "augment__noise": 0.0, "data__batch_size": 1000}
+    run = toy_run(arrays, SeesFeatures(), **changes)
+    order = draw(run.fold.train, None, np.random.default_rng(seed_for(3, 0, 0, 1, ORDER)))
+    batch = {"features": torch.from_numpy(np.asarray(arrays["features"])[order])}
+    noise = torch.Generator().manual_seed(seed_for(3, 0, 0, 1, AUGMENT))
+    run.objective.augment(batch, run.params, noise)
+    blend = blended(batch, partners(batch, noise), ["features"], draw_share(0.7, noise))
+    assert run.epoch().train["features"] == pytest.approx(blend["features"].abs().sum().item(), rel=1e-5)
+
+
+class NothingMixed(Toy):
+    mixed: tuple[str, ...] = ()
+
+
+def test_mixup_that_blends_nothing_is_refused_even_while_it_is_off(arrays: Arrays) -> None:
+    with pytest.raises(ValueError, match=r"augment\.mixup is offered, but `mixed` is empty"):
+        toy_run(arrays, NothingMixed(), augment__mixup=0.0).epoch()
 
 
 def test_a_fast_validation_looks_at_the_same_part_and_is_not_compared(arrays: Arrays) -> None:

@@ -60,6 +60,14 @@ def test_small_terms_get_a_logarithmic_axis_that_no_band_stretches() -> None:
     assert training_figures.losses(trials([by_hand(1, 0.9, 1.0)]), F1).layout.yaxis.type == "linear"
 
 
+def test_rings_do_not_stretch_the_axis_of_the_lines() -> None:
+    tiny = {"loss": 1.0, "loss.signal": 1e-7, "loss.class": 1.0}
+    epochs = [by_hand(1, 0.05, 1.0), by_hand(2, 0.05, 1.0, validation=tiny, full=False)]
+    figure = training_figures.losses(trials(epochs), F1)
+    assert 0.02 < 10 ** figure.layout.yaxis.range[0] < 0.05
+    assert points(figure, "signal, on a part of the rows", "markers")[0] == {2: 1e-7}
+
+
 def test_fast_validations_are_rings_and_no_part_of_a_line() -> None:
     epochs = [by_hand(n, 5.0 - n, 1.0, full=n % 2 == 0) for n in range(1, 5)]
     shown = trials(epochs)

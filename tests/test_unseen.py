@@ -94,6 +94,13 @@ class Broken(Drawn):
         return dict[str, Any]()["p.walk"]
 
 
+class Unwritable(Drawn):
+    """Its figure holds what no page can."""
+
+    def figures(self, *_: Any) -> Any:
+        return [("Objects", "", go.Figure(go.Scatter(x=[1], y=[1], customdata=np.asarray([object()]))))]
+
+
 def changed() -> Objective:
     raise LookupError("own.py has changed since the study was launched")
 
@@ -102,6 +109,7 @@ def changed() -> Objective:
     ("objective", "why"),
     [
         (Broken, "figures() raised KeyError: 'p.walk'"),
+        (Unwritable, "figures() raised TypeError"),
         (changed, "its code is not at hand: own.py has changed since the study was launched"),
     ],
 )

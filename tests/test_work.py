@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from hpo.checkpoint import Checkpoints
-from hpo.objective import Epoch
+from hpo.objective import Epoch, Params
 from hpo.patience import DatabaseGone, Patience
 from hpo.recorder import Recorder
 from hpo.store import Lease, LeaseLost, Watch
@@ -115,6 +115,13 @@ def test_each_fold_is_its_own_and_a_refit_has_all_but_the_test_rows(launched: La
 
 
 # ---- checkpoints
+
+
+def test_a_trial_from_before_a_parameter_was_added_trains_with_its_default(launched: Launched) -> None:
+    """A study goes on, and is promoted, after an update of hpo."""
+    whole = launched.spec.params(LR)
+    old = Params.from_flat({name: value for name, value in whole.flat().items() if name != "loss.scale"})
+    assert launched.around.run(launched.trial(), old).params == whole
 
 
 def test_whatever_is_recorded_can_be_gone_on_with(launched: Launched, log: Log) -> None:

@@ -40,7 +40,7 @@ class Toy(Objective):
     terms = ("class", "number")
     scores = MappingProxyType({"accuracy": "maximize", "mae": "minimize"})
     prepare_keys: tuple[str, ...] = ("rows",)
-    mixed = ("features",)
+    mixed: tuple[str, ...] = ("features",)
     defaults = MappingProxyType(
         {
             "data.batch_size": 16,

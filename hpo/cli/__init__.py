@@ -9,6 +9,11 @@ import sys
 #: Optuna stores times without a zone; every process of ours runs in UTC.
 os.environ["TZ"] = "UTC"
 
+#: Turns of a loop for which a thread of OpenMP waits for the others before it sleeps, read when torch is loaded. The
+#: default, 300,000, makes epochs many times as long once other work takes a core (bench/threads.py).
+SPIN_COUNT = "2000"
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
 _SEEN = (
     "--storage with a password: `ps` has shown it to every user of this machine for a moment, and your shell may keep "
     "it; better in the environment variable HPO_STORAGE, or in ~/.pgpass\n"

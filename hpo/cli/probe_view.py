@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpo.batch_size import HOST_SHARE, STEP_SECONDS, Found, Trial
 from hpo.cli.check_view import CheckView
@@ -16,33 +16,41 @@ MB, GB = 2**20, 2**30
 
 
 def show_rates(view: CheckView, points: Sequence[Point], reading: Reading, sentences: Sequence[str]) -> None:
-    """Two rows per decade, their smoothed losses as bars, and what the curve says."""
-    view.line(f"\n{'rate':>9} {'loss':>10}")
-    shown = points[PER_DECADE // 4 :: PER_DECADE // 2]
-    marks = _marks(shown, reading)
+    """The smoothed curve as bars, with the very points that it was read from, and what it says."""
+    view.line(f"\n{'rate':>9} {'mean loss':>10}")
+    marks = _marks(points, reading)
     top = max(p.smooth_loss for p in points if p.smooth_rate <= (reading.lowest_rate or math.inf))
     low = reading.lowest - 0.1 * (top - reading.lowest)
-    for row, point in enumerate(shown):
+    for row in _rows(len(points), marks):
+        point = points[row]
         share = (point.smooth_loss - low) / (top - low) if top > low else 1.0
         bar = "#" * round(BAR * min(max(share, 0.0), 1.0)) + ">" * (share > 1)
         view.line(f"{point.smooth_rate:9.1e} {point.smooth_loss:10.4g} {bar:<{BAR + 1}} {marks.get(row, '')}".rstrip())
+    if reading.broken_rate is not None and reading.broken_rate > points[-1].rate:
+        view.line(f"{reading.broken_rate:9.1e} {'not finite':>10} {'#' * BAR}> breaks")
     view.line("")
     for label, text in zip(["reading", *[""] * len(sentences)], sentences, strict=False):
         view.wrapped(label, text)
 
 
-def _marks(shown: Sequence[Point], reading: Reading) -> dict[int, str]:
-    """Row -> what happens nearest to it."""
-    found: dict[int, str] = {}
-    for text, rate in (
-        ("falls fastest", reading.fastest_rate),
-        ("lowest", reading.lowest_rate),
-        ("breaks", reading.broken_rate),
-    ):
-        if rate is not None:
-            row = min(range(len(shown)), key=lambda k: abs(math.log(shown[k].smooth_rate / rate)))
-            found[row] = ", ".join(filter(None, (found.get(row), text)))
-    return found
+def _marks(points: Sequence[Point], reading: Reading) -> dict[int, str]:
+    """Step -> what its smoothed loss shows: the steepest fall, the lowest value, the first one above the limit."""
+    if reading.fastest_rate is None:
+        return {}
+    fastest, found = math.log(reading.fastest_rate), range(len(points))
+    lowest = min(found, key=lambda k: points[k].smooth_loss)
+    marks = {min(found, key=lambda k: abs(math.log(points[k].smooth_rate) - fastest)): "falls fastest"}
+    marks[lowest] = ", ".join(filter(None, (marks.get(lowest), "lowest")))
+    above = next((k for k in found if k > lowest and points[k].smooth_loss > reading.limit), None)
+    if above is not None:
+        marks[above] = f"breaks: above {reading.limit:.4g}, by steps from {reading.broken_rate:.1g} on"
+    return marks
+
+
+def _rows(count: int, marks: Mapping[int, str]) -> list[int]:
+    """Marked steps, and two steps per decade of which none is next to a marked one."""
+    regular = range(PER_DECADE // 4, count, PER_DECADE // 2)
+    return sorted({*marks, *(k for k in regular if all(abs(k - m) >= PER_DECADE // 4 for m in marks))})
 
 
 def show_batches(view: CheckView, found: Found, own: int, rows: int) -> None:

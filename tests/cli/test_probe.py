@@ -50,7 +50,7 @@ def test_rates_of_digits_with_their_page(hpo: Hpo, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in (
         "lr range   fold 0, configuration 'before', batches of 64 rows",
-        "     rate       loss",
+        "     rate  mean loss",
         " falls fastest",
         " lowest",
         " breaks",
@@ -61,6 +61,10 @@ def test_rates_of_digits_with_their_page(hpo: Hpo, tmp_path: Path) -> None:
         "result     ok",
     ):
         assert text in done.stdout, text
+    rows = re.findall(r"^ *\d\.\de[-+]\d\d +([\d.]+) #+>? *(.*)$", done.stdout, flags=re.MULTILINE)
+    assert min(rows, key=lambda row: float(row[0]))[1] == "lowest", "the mark stands at the lowest of the rows"
+    (broken,) = (row for row in rows if row[1].startswith("breaks: above "))
+    assert float(broken[0]) > float(broken[1].split()[2].strip(","))
     assert "training with a growing rate ..." in done.stderr
     page = (tmp_path / "digits-lr-range.html").read_text()
     assert "digits: learning-rate range test" in page and "SYNTHETIC" not in page

@@ -44,6 +44,15 @@ def test_values_come_out_in_their_units() -> None:
     torch.testing.assert_close(scaled, 6.5 + 0.4 * plain)
 
 
+def test_mixed_precision_does_not_round_values_in_their_units() -> None:
+    """A latency of 6.5 ms in bfloat16 would be a multiple of 1/32 ms; autocast on the CPU rounds as on a GPU."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        outputs = net(latency=(6.5, 0.4)).eval()(batch(64))
+    for name in ("latency_ms", "amplitude_uv", "signal"):
+        assert outputs[name].dtype == torch.float32
+    assert (outputs["latency_ms"] * 32 % 1 != 0).any()
+
+
 def test_a_silent_waveform_gives_finite_answers_and_gradients() -> None:
     model, rows = net(), batch(2)
     rows["waveform"] = torch.zeros(2, 200)

@@ -1,0 +1,116 @@
+"""Reads the targets of a study file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hpo.objective import Metric, Vocabulary
+from hpo.schedule import Validation
+from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, shown
+from hpo.study import Budget
+from hpo.study_parameters import measure
+from hpo.target import Target
+
+
+def measured(objective: Vocabulary | None, section: Section, key: str) -> Metric | None:
+    """The loss or score that a key names; None where a mistake was added or it cannot be told."""
+    name = section.text(key, "")
+    if not name:
+        return None
+    try:
+        return measure(objective, name)
+    except ValueError as error:
+        section.fail(key, str(error))
+        return None
+
+
+class Targets:
+    """Reads `targets`.
+
+    Args:
+        root: the whole file.
+        mistakes: takes what is wrong.
+        objective: knows its losses and scores; None where it could not be loaded.
+        budget: a target after its last epoch could never be measured.
+        validation: nor one before the first full validation.
+    """
+
+    def __init__(
+        self, root: Section, mistakes: Mistakes, objective: Vocabulary | None, budget: Budget, validation: Validation
+    ) -> None:
+        self.root, self.mistakes, self.objective = root, mistakes, objective
+        self.budget, self.validation = budget, validation
+
+    def read(self) -> tuple[Target, ...]:
+        """Every target in which nothing is wrong."""
+        node = self.root.nodes.get("targets")
+        if node is None or node.value is BROKEN:
+            return ()
+        if not isinstance(node.value, tuple):
+            self.root.fail("targets", f"is {shown(node)}: a list is needed, - {{score: NAME, at_least: NUMBER}}")
+            return ()
+        targets = (self._target(entry, f"targets[{i}]") for i, entry in enumerate(node.value))
+        return tuple(target for target in targets if target is not None)
+
+    def _target(self, node: Node, path: str) -> Target | None:
+        keys = ("score", "gap", "improvement", "at_least", "at_most", "by_epoch", "over_epochs")
+        section = Section(node, path, self.mistakes, keys)
+        kinds: list[Literal["score", "gap", "improvement"]] = ["score", "gap", "improvement"]
+        kinds = [kind for kind in kinds if kind in section.nodes]
+        if section.broken:
+            return None
+        if len(kinds) != 1:
+            self.mistakes.add(node.line, f"{path} needs exactly one of score, gap and improvement, with a name")
+            return None
+        kind = kinds[0]
+        metric = measured(self.objective, section, kind)
+        measure = section.text(kind, "loss")
+        if kind == "gap" and measure.startswith("train."):
+            section.fail(kind, f"is {shown(measure)}: a gap compares both sides; leave 'train.' out")
+        bound = self._bound(section, kind, metric)
+        # Training values are there after every epoch, comparable ones of validation after a full one.
+        every = 1 if measure.startswith("train.") else self.validation.full_validation_every
+        by = self._epochs(section, "by_epoch", kind == "score", every)
+        over = self._epochs(section, "over_epochs", kind == "improvement", 2 * every if every > 1 else 1)
+        if kind == "improvement":
+            section.require("over_epochs")
+        if metric is None or bound is None:
+            return None
+        value = section.number(bound, 0.0)
+        return Target(
+            kind=kind,
+            measure=measure,
+            direction=metric.direction,
+            at_least=value if bound == "at_least" else None,
+            at_most=value if bound == "at_most" else None,
+            by_epoch=by,
+            over_epochs=over,
+        )
+
+    def _bound(self, section: Section, kind: str, metric: Metric | None) -> str | None:
+        """The bound that makes sense; one on the other side would be reached by a useless model."""
+        if kind == "score" and metric is None:
+            return None
+        small = kind == "gap" or (kind == "score" and metric is not None and metric.direction == "minimize")
+        better, other = ("at_most", "at_least") if small else ("at_least", "at_most")
+        if other in section.nodes:
+            what = f"{'smaller' if small else 'larger'} is better"
+            section.fail(other, f"does not fit {section.text(kind, kind)}: {what}; use {better}")
+        elif better not in section.nodes:
+            self.mistakes.add(section.line, f"{section.path} needs {better}: the number to reach")
+        return better
+
+    def _epochs(self, section: Section, key: str, fits: bool, least: int) -> int | None:
+        if key not in section.nodes:
+            return None
+        if not fits:
+            kind = "score" if key == "by_epoch" else "improvement"
+            section.fail(key, f"belongs to a target of the kind {kind}: leave it out")
+            return None
+        number = section.integer(key, 1, 1)
+        if number > self.budget.epochs:
+            section.fail(key, f"is {number}, but budget.epochs is {self.budget.epochs}: it could never be measured")
+        elif number < min(least, self.budget.epochs):
+            every = f"with this validation.full_validation_every it can be measured from epoch {least} on"
+            section.fail(key, f"is {number}: {every}")
+        return number
