@@ -9,7 +9,7 @@ import numpy as np
 
 from hpo.arrays import Arrays
 from hpo.check_study import limits
-from hpo.objective import DataError, Fold, Objective, Params, Split
+from hpo.objective import Fold, Objective, Params, Split
 from hpo.study import Study
 
 
@@ -39,18 +39,6 @@ class DataFindings:
     folds: tuple[FoldRows, ...]
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
-
-
-def split_of(spec: Study, objective: Objective, arrays: Arrays) -> Split:
-    """The folds that a launch would make.
-
-    Raises:
-        DataError: when the data do not allow them.
-    """
-    split = objective.split(arrays, spec.folds.count, spec.seed)
-    if len(split.folds) != spec.folds.count:
-        raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
-    return split
 
 
 def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split, params: Params) -> DataFindings:
@@ -89,9 +77,17 @@ def _fold_rows(objective: Objective, arrays: Arrays, fold: Fold) -> FoldRows:
 
 
 def _absent_classes(folds: tuple[FoldRows, ...]) -> Iterator[str]:
-    for name in folds[0].train_classes:
-        untrained = [f.fold for f in folds if not f.train_classes[name]]
-        unseen = [f.fold for f in folds if not f.validation_classes[name]]
+    """Parts without any class in one sentence each; single classes only of parts that have others."""
+    classes = folds[0].train_classes
+    blank_train = [f.fold for f in folds if classes and not any(f.train_classes.values())]
+    blank = [f.fold for f in folds if classes and not any(f.validation_classes.values())]
+    if blank_train:
+        yield f"no row in the training part of {fold_list(blank_train)} has a class: none can be learnt"
+    if blank:
+        yield f"no row in the validation part of {fold_list(blank)} has a class: scores of classes are missing there"
+    for name in classes:
+        untrained = [f.fold for f in folds if not f.train_classes[name] and f.fold not in blank_train]
+        unseen = [f.fold for f in folds if not f.validation_classes[name] and f.fold not in blank]
         if len(untrained) == len(unseen) == len(folds):
             yield f"class '{name}' has no row in any fold"
             continue

@@ -1,10 +1,13 @@
-"""What the log says about an epoch: a line with every term, score and rate, and some indented ones with more."""
+"""What the log says about an epoch: a line with every term, score and rate, and some indented ones with more.
+
+And about the parameters of a trial, before the first one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hpo.objective import Epoch
+from hpo.objective import GROUPS, Epoch, Params
 
 #: Epochs from one look at the spread of the batches to the next; the first one has it, too.
 SPREAD_EVERY = 10
@@ -35,8 +38,28 @@ def epoch_lines(epoch: Epoch, of: int, weights: Mapping[str, float]) -> Iterator
     yield from _table(epoch.report or {}, "" if epoch.full else "(fast)")
 
 
+def epoch_values(epoch: Epoch) -> dict[str, str]:
+    """The numbers of an epoch's line by their names, as they stand there.
+
+    Training values are called `train.NAME`; those of a fast validation, on a part of the rows, get a `~`.
+    """
+    about = "" if epoch.full else "~"
+    found = {f"train.{name}": f"{value:.4g}" for name, value in epoch.train.items()}
+    found |= {name: f"{about}{value:.4g}" for name, value in epoch.validation.items()}
+    found |= {"lr": f"{epoch.lr:.3g}", "gradient": f"{epoch.gradient_norm:.3g}"}
+    found |= {f"gradient.{term}": f"{value:.3g}" for term, value in epoch.gradient_norms.items()}
+    return found | {"seconds": f"{epoch.seconds:.2f}"}
+
+
 def _pairs(values: Mapping[str, float], digits: int = 4) -> str:
     return " ".join(f"{name} {value:.{digits}g}" for name, value in values.items())
+
+
+def parameter_lines(params: Params) -> Iterator[str]:
+    """All values of a trial, a line per group, indented as what belongs to the line above."""
+    for group in GROUPS:
+        if values := getattr(params, group):
+            yield "  " + " ".join(f"{group}.{name}={value}" for name, value in sorted(values.items()))
 
 
 def _table(report: Mapping[str, Mapping[str, float]], about: str) -> Iterator[str]:

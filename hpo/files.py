@@ -11,6 +11,9 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+#: Studies that ship with hpo: they can be launched by their names alone.
+SHIPPED = Path(__file__).parents[1] / "studies"
+
 
 class FolderError(Exception):
     """The folder of a study, as the database names it, is no name of a folder; the message says what to do."""

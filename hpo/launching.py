@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo.arrays import Arrays, open_arrays
+from hpo.dealing import split_of
 from hpo.files import RunFiles
-from hpo.objective import DataError, Objective
+from hpo.objective import Objective
 from hpo.quick import WARNING, few
 from hpo.records import StudyRecord
 from hpo.store import Exists, Store
@@ -76,9 +77,7 @@ def _create(
 ) -> StudyRecord:
     if store.studies.exists(spec.name):
         raise Exists(spec.name)
-    split = objective.split(arrays, spec.folds.count, spec.seed)
-    if len(split.folds) != spec.folds.count:
-        raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
+    split = split_of(spec, objective, arrays)
     if spec.quick:
         split = few(split, objective.labels(arrays), spec.seed)
     return store.studies.create(

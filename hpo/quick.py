@@ -15,7 +15,7 @@ from hpo.objective import Fold, Split, Value
 from hpo.strict_yaml import Mistakes, StudyError, parse
 from hpo.study import Spec, Study
 
-EPOCHS, TRIALS, ROWS = 2, 4, 256
+EPOCHS, TRIALS, ROWS = 2, 4, 256  # more trials where the study names more configurations: does each of them train?
 #: Rows of every class that are taken before the rest is drawn, where a part of the data has them.
 OF_EVERY_CLASS = 8
 #: What is loudly said wherever numbers of a quick study are shown.
@@ -48,7 +48,7 @@ def quick_name(name: str) -> str:
 
 
 def shortened(study: Study) -> Study:
-    """The study with two epochs and four trials, of which nothing is stopped early.
+    """The study with two epochs and a few trials, one per configuration at least, of which nothing is stopped early.
 
     What would shorten or delay a training is fixed instead of searched: patience, `min_epochs` and the start of each
     loss term; configurations that differ in nothing else are one.
@@ -61,7 +61,8 @@ def shortened(study: Study) -> Study:
         rest = {key: value for key, value in point.items() if key not in values}
         if rest not in configurations.values():
             configurations[name] = MappingProxyType(rest)
-    budget = replace(study.budget, trials=min(study.budget.trials, TRIALS), epochs=min(study.budget.epochs, EPOCHS))
+    trials = min(study.budget.trials, max(TRIALS, len(configurations)))
+    budget = replace(study.budget, trials=trials, epochs=min(study.budget.epochs, EPOCHS))
     return replace(
         study,
         quick=True,

@@ -275,10 +275,10 @@ class Section:
             example = f", {{{', '.join(f'{key}: ...' for key in known)}}}" if known and path else ""
             text = f"{path or 'the file'} is {shown(value)}: a mapping of keys to values is needed{example}"
             mistakes.add(self.line, text)
-        for key, child in self.nodes.items():
-            if known is not None and key not in known:
-                space = " (write a space after the colon)" * (":" in key)
-                mistakes.add(child.line, f"unknown key {self.name(key)!r}; {nearest(key, known)}{space}")
+        self._hints = {key: nearest(key, known) for key in self.nodes if known is not None and key not in known}
+        for key, hint in self._hints.items():
+            space = " (write a space after the colon)" * (":" in key)
+            mistakes.add(self.nodes[key].line, f"unknown key {self.name(key)!r}; {hint}{space}")
 
     def name(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
@@ -291,9 +291,9 @@ class Section:
         self._mistakes.add(self.line_of(key), f"{self.name(key)} {text}")
 
     def require(self, *keys: str) -> None:
-        """Add a mistake for each key that is missing."""
+        """Add a mistake for each key that is missing; one that is misspelt has been told."""
         for key in keys:
-            if key not in self.nodes and not self.broken:
+            if key not in self.nodes and not self.broken and f"did you mean {key!r}?" not in self._hints.values():
                 self.fail(key, "is missing")
 
     def section(self, key: str, keys: Iterable[str] | None) -> Section:

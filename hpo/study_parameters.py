@@ -197,7 +197,13 @@ class Parameters:
     def _known(self, key: str, section: Section, leaf: Node) -> bool:
         if self.objective is None or key in self.defaults:
             return True
-        self.mistakes.add(leaf.line, f"unknown key {section.name(key)!r}; {nearest(key, self.defaults)}")
+        hint = nearest(key, self.defaults)
+        if not hint.startswith("did"):
+            group = key.partition(".")[0]
+            hint = nearest(key, [other for other in self.defaults if other.startswith(f"{group}.")])
+        if key == "augment.mixup":
+            hint = "this objective offers no mixup, see docs/training.md for how it would"
+        self.mistakes.add(leaf.line, f"unknown key {section.name(key)!r}; {hint}")
         return False
 
     def _value(self, key: str, node: Node, where: str) -> Value | None:

@@ -139,6 +139,8 @@ class Range:
         self._read, self._mistakes = read, mistakes
         if not isinstance(node.value, dict) and node.value is not BROKEN:
             need = "{float: [low, high]}, {int: [low, high]} or {choice: [a, b]} is needed"
+            if key in WORDS:
+                need = f"{{choice: [a, b]}} of {', '.join(WORDS[key])} is needed, or one of them under fixed"
             mistakes.add(node.line, f"space.{key} is {shown(node)}: {need}")
             node = Node(node.line, BROKEN)
         self.section = Section(node, f"space.{key}", mistakes, ("float", "int", "choice", "log", "step"))

@@ -11,6 +11,7 @@ import torch
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from hpo.epoch_lines import parameter_lines
 from hpo.memory import shortage
 from hpo.objective import DataError, Epoch
 from hpo.patience import DatabaseGone
@@ -62,7 +63,8 @@ def _attempt(lease: Lease, search: Search, around: Surroundings, log: Log, endin
         if lease.params is not None:
             search.refresh()  # taken over: what others have reported is read here, not inside the first report
         params = lease.params or around.patience.until(lambda: search.choose(lease))
-        log.say(f"trial {lease.number}, fold {lease.fold}: {params.flat()}")
+        for line in (f"trial {lease.number}, fold {lease.fold}", *parameter_lines(params)):
+            log.say(line)
         limit = _Limit(around.spec.budget.max_trial_minutes)
         run = replace(around, stop=lambda: limit.check() or around.stop()).run(lease, params)
         if _train(run, limit, lease, search, around, log):

@@ -99,12 +99,19 @@ def _check_header(header: Sequence[str], path: Path) -> int:
     wanted = [f"s{k}" for k in sorted(set(range(samples)) - set(numbers))]
     missing = [name for name in ("subject", *STATICS) if name not in header] + wanted
     if missing:
-        raise DataError(f"{path}: line 1: no column {some(missing)}; every row needs them")
+        near = {name: other for name in missing for other in header if _bare(other) == _bare(name)}
+        there = f"; there is {some(list(near.values()))}, but names count to the letter, case included" if near else ""
+        raise DataError(f"{path}: line 1: no column {some(missing)}; every row needs them{there}")
     known = (name for name in header if name in {"subject", *STATICS, *TIMING, *LABELS} or _SAMPLE.fullmatch(name))
     twice = sorted({name for name in known if header.count(name) > 1})
     if twice:
         raise DataError(f"{path}: line 1: more than one column {some(twice)}; keep one of each")
     return samples
+
+
+def _bare(name: str) -> str:
+    """What is left of a name whose spelling is taken lightly."""
+    return re.sub(r"[\W_]", "", name.lower())
 
 
 class _Rows:

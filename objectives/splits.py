@@ -77,8 +77,8 @@ def grouped_folds(
     found, member = np.unique(groups, return_inverse=True)
     if len(found) < folds:
         few = ", ".join(str(names[g] if names else g) for g in found)
-        fewer = f"set folds: {{count: {len(found)}}} in the study's file, or " if len(found) > 1 else ""
         text = f"{folds} folds need at least {folds} groups, the data have {len(found)}: {few}"
+        fewer = f"ask for fewer, folds: {{count: {len(found)}}}, or " if len(found) > 1 else ""
         raise DataError(f"{text}; {fewer}add recordings of more groups")
     table = np.stack([kinds[member == g].sum(0) for g in range(len(found))])
     sizes = np.bincount(member)

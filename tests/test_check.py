@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -17,13 +18,17 @@ from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
 from hpo.arrays import Arrays, Feed, open_arrays
-from hpo.check import Subject, Training, estimate, train_fold, train_two_batches
-from hpo.check_data import DataFindings, look_at_data, split_of
+from hpo.check import Training, estimate, train_fold, train_two_batches
+from hpo.check_data import DataFindings, look_at_data
 from hpo.check_study import curriculum_warnings, first_params, space_warnings
+from hpo.check_subject import Subject
 from hpo.cli.group import hpo as group
+from hpo.dealing import split_of
+from hpo.files import SHIPPED
 from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Params, Split, Term
 from hpo.study import Study
-from tests.toy import CPU, STUDY, Toy
+from objectives.splits import grouped_folds, to_split
+from tests.toy import CPU, FEATURES, STUDY, Toy, ToyNet
 
 Hpo = Callable[..., subprocess.CompletedProcess[str]]
 Invoke = Callable[..., Result]
@@ -122,6 +127,23 @@ def test_another_number_of_folds_is_refused(tmp_path: Path) -> None:
         subject(tmp_path, Two())
 
 
+def test_folds_that_the_data_do_not_allow_are_refused_with_the_file_that_asks_for_them(tmp_path: Path) -> None:
+    class Few(Toy):
+        def split(self, arrays: Arrays, folds: int, seed: int) -> Split:
+            groups = np.arange(len(arrays)) % 2
+            return to_split(grouped_folds(groups, np.ones((len(arrays), 1), bool), folds, seed, ["A", "B"]), folds)
+
+    text = "3 folds need at least 3 groups, the data have 2: A, B; ask for fewer, folds: {count: 2}, or add recordings"
+    way = "of more groups\n  folds: {count: 3} stands in "
+    with pytest.raises(DataError, match=re.escape(f"{text} {way}/toy.yaml") + "$"):
+        subject(tmp_path, Few())
+    given = subject(tmp_path)
+    shipped = replace(given.spec, source=str(SHIPPED / "abr.yaml"))
+    copy = "studies/abr.yaml, which ships with hpo: copy it, edit the copy and give that instead"
+    with pytest.raises(DataError, match=re.escape(copy)):
+        split_of(shipped, Few(), given.arrays)
+
+
 # -- training
 
 
@@ -185,12 +207,83 @@ def test_what_would_fail_is_a_problem(tmp_path: Path, objective: Objective, prob
     assert len(training.problems) == 1 and training.problems[0].startswith(problem)
 
 
-def test_terms_without_labels_are_warned_of(tmp_path: Path) -> None:
+class SpareNet(ToyNet):
+    """The number comes from a layer of its own, too, `alive` times."""
+
+    alive = 1.0
+
+    def __init__(self, width: int, dropout: float, statistics: Mapping[str, Tensor]) -> None:
+        super().__init__(width, dropout, statistics)
+        self.spare = nn.Linear(FEATURES, 1)
+
+    def forward(self, batch: Batch) -> Outputs:
+        found = super().forward(batch)
+        return {**found, "number": found["number"] + self.alive * self.spare(batch["features"])[:, 0]}
+
+
+class DeadNet(SpareNet):
+    alive = 0.0
+
+
+class Alive(Toy):
+    net: type[SpareNet] = SpareNet
+
+    def model(self, params: Params, statistics: Mapping[str, Tensor]) -> nn.Module:
+        return self.net(params.model["width"], params.model["dropout"], statistics)
+
+
+class Dead(Alive):
+    net = DeadNet
+
+
+def without_classes(cache: Path, fold: int, side: str) -> Subject:
+    """The subject with data in which no row of that part has a class."""
+    given = subject(cache)
+    given.arrays["target"][getattr(given.split.folds[fold], side)] = -1  # in memory alone
+    return given
+
+
+def test_terms_without_labels_are_noted_once(tmp_path: Path) -> None:
     training = train_two_batches(subject(tmp_path, Unlabelled()))
-    assert not training.problems
-    assert training.warnings[0].startswith("in the two batches the gradient of hidden.weight, norm.weight,")
-    assert "loss term 'class' finds nothing labelled in the validation part of folds 0, 1, 2" in training.warnings
+    assert training.notes == [
+        "the two batches have no label for loss terms class, number: gradients of these were not tried"
+    ]
+    assert not any("gradient" in warning for warning in training.warnings)
+    assert "loss terms class, number find nothing labelled in the validation part of folds 0, 1, 2" in training.warnings
     assert training.unreached and training.labelled == [{"class": 0.0, "number": 0.0}] * 3
+
+
+def test_a_gradient_that_is_0_although_there_are_labels_is_warned_of(tmp_path: Path) -> None:
+    training = train_two_batches(subject(tmp_path, Dead()))
+    text = "in the two batches the gradient of spare.weight, spare.bias is 0, although their loss terms had labels"
+    assert training.warnings == [text]
+    assert not training.notes and training.unreached == ["spare.weight", "spare.bias"]
+    assert not train_two_batches(subject(tmp_path, Alive())).unreached
+
+
+def test_a_term_of_weight_0_is_noted(tmp_path: Path) -> None:
+    text = TOY.replace("fixed:", "fixed:\n  loss: {number_weight: 0.0}")
+    training = train_two_batches(subject(tmp_path, Alive(), text))
+    assert training.notes == ["loss term number of weight 0: parameters that nothing else needs are not trained"]
+    assert not training.warnings and training.unreached == ["spare.weight", "spare.bias"]
+
+
+def test_a_search_fold_without_what_the_metric_needs_is_a_problem(tmp_path: Path) -> None:
+    untaught = without_classes(tmp_path, 0, "train")
+    found = train_two_batches(untaught)
+    way = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
+    text = "no training row of the search fold 0 has a label for accuracy: labelled there is only number"
+    assert found.problems == [f"{text}. {way}"]
+    assert text in train_fold(untaught, 0, 1, lambda epoch: None).problems[0]
+    assert look(untaught).warnings[:1] == ("no row in the training part of fold 0 has a class: none can be learnt",)
+    unscored = without_classes(tmp_path, 0, "validation")
+    text = "accuracy cannot be computed on the validation rows of the search fold 0: labelled there is only number"
+    assert train_two_batches(unscored).problems == [f"{text}; no trial would have a value. {way}"]
+    assert look(unscored).warnings[:1] == (
+        "no row in the validation part of fold 0 has a class: scores of classes are missing there",
+    )
+    other = train_two_batches(without_classes(tmp_path, 1, "validation"))
+    assert not other.problems and any("accuracy could not be computed in the valid" in w for w in other.warnings)
 
 
 def test_a_fold_trains_as_its_trial_would(tmp_path: Path) -> None:
@@ -279,7 +372,7 @@ def test_check_tells_everything_about_digits_and_leaves_nothing_but_the_cache(hp
         "1134 rows, 359 of them for the final test; fingerprint ",
         "rows per class - 0: 178, 1: 167,",
         "  class 9             2        2        2        2        3",
-        "device     cpu, 1 threads",
+        "device     cpu, 1 thread\n",
         "two batches, 128 rows, with configuration 'before'",
         "reaches every parameter",
         "per epoch; peak memory",
@@ -336,6 +429,7 @@ def test_check_says_that_data_are_missing(hpo: Hpo, tmp_path: Path) -> None:
         (["--fold", "5"], "--fold 5: the study has folds 0 to 4"),
         (["--device", "cuda:99"], "--device cuda:99: this machine has cpu"),
         (["--configuration", "after"], "has before, recommended"),
+        (["--configuration", "recomended"], "; did you mean 'recommended'?"),
     ],
 )
 def test_wrong_options_are_the_users_mistake(invoke: Invoke, words: list[str], message: str) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from sklearn.metrics import classification_report
 
 from hpo.epoch import Epoch
-from hpo.epoch_lines import epoch_lines
+from hpo.epoch_lines import epoch_lines, epoch_values, parameter_lines
+from hpo.objective import LOOP_DEFAULTS, Params
 
 EPOCH = Epoch(
     number=1,
@@ -68,3 +69,19 @@ def test_a_report_stands_as_scikit_learn_prints_it() -> None:
     wanted = [line.split() for line in printed.splitlines() if line.strip()]
     assert [line.split() for line in told] == wanted
     assert len({len(line) for line in told}) == 1, "columns are aligned"
+
+
+def test_the_values_are_those_of_the_line() -> None:
+    values = epoch_values(replace(EPOCH, gradient_norms={"signal": 0.25}))
+    line = next(iter(epoch_lines(replace(EPOCH, gradient_norms={"signal": 0.25}), 30, EPOCH.weights)))
+    assert values.pop("seconds") == "2.00"
+    for name, value in values.items():
+        assert f" {name.removeprefix('train.')} {value}" in line
+    assert epoch_values(replace(EPOCH, full=False))["f1"] == "~0.125"
+
+
+def test_parameters_are_short_lines_by_group() -> None:
+    lines = list(parameter_lines(Params.from_flat({**LOOP_DEFAULTS, "optimizer.lr": 0.01})))
+    assert "  optimizer.gradient_clip=1.0 optimizer.lr=0.01 optimizer.weight_decay=0.01" in lines
+    assert all(line.startswith("  ") and len(line) < 200 for line in lines)
+    assert sum(line.count("=") for line in lines) == len(LOOP_DEFAULTS)

@@ -49,6 +49,15 @@ def test_what_would_stop_a_training_early_is_fixed_instead_of_searched() -> None
         assert (stopping["patience"], stopping["min_epochs"]) == (0, 1)
 
 
+def test_every_configuration_is_tried_as_far_as_the_budget_goes() -> None:
+    more = "".join(
+        f"  c{n}: {{optimizer: {{lr: {n}e-3}}, stopping: {{patience: 5, min_epochs: 8}}}}\n" for n in range(4, 9)
+    )
+    study = read(quickened(SEARCHED + more, "toy.yaml"))
+    assert study.budget.trials == len(study.configurations) == 7
+    assert read(quickened(SEARCHED.replace("trials: 30", "trials: 5") + more, "toy.yaml")).budget.trials == 5
+
+
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_study_that_ships_can_be_tried_quickly(path: Path) -> None:
     real, study = Study.read(path, resolve), Study.read(path, resolve, quick=True)

@@ -123,7 +123,8 @@ class Toy(Objective):
 
     def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
         right, labelled = sums["right"]
-        return {"all": {"recall": float(right / labelled), "support": float(labelled)}}
+        recall = {"recall": float(right / labelled)} if labelled else {}
+        return {"all": {**recall, "support": float(labelled)}}
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         names = np.asarray(info["classes"])

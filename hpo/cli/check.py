@@ -18,8 +18,9 @@ from hpo.cli.group import Mistake, Place, find_study, mistakes, placed, resolve_
 if TYPE_CHECKING:
     import torch
 
-    from hpo.check import Subject, Training
+    from hpo.check import Training
     from hpo.check_data import DataFindings
+    from hpo.check_subject import Subject
     from hpo.cli.check_view import CheckView
     from hpo.study import Study
 
@@ -36,7 +37,12 @@ Outcome = tuple[dict[str, Any], list[str], list[str]]
 @click.option("--epochs", type=click.IntRange(1), help="Train a fold for so many epochs; default the budget's.")
 @click.option("--configuration", help="Which one to train; default the first.")
 @click.option("--lr-range", is_flag=True, help="Instead: train with a growing learning rate; which rates to search?")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Page of --lr-range; default in '.'.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the page of --lr-range to FILE; default NAME-lr-range.html, here.",
+)
 @click.option("--batch-size", is_flag=True, help="Instead: find the largest batch that fits, and the fastest per row.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 @placed
@@ -109,13 +115,16 @@ def _one_question(lr_range: bool, batch_size: bool, epochs: int | None, plot: Pa
 
 def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Study, str]:
     """The study and the name of the configuration to train."""
+    from hpo.strict_yaml import nearest
     from hpo.study import Study
 
     with _working("reading the study file"):
         spec = Study.read(path, resolve_aloud)
     name = configuration or spec.baseline
     if name not in spec.configurations:
-        raise Mistake(f"--configuration {name}: {path} has {', '.join(spec.configurations)}")
+        hint = nearest(name, spec.configurations)
+        near = f"; {hint}" if hint.startswith("did") else ""
+        raise Mistake(f"--configuration {name}: {path} has {', '.join(spec.configurations)}{near}")
     return replace(spec, data=str(data.resolve()) if data else spec.data), name
 
 
@@ -139,9 +148,10 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
     from hpo.arrays import Feed, open_arrays
-    from hpo.check import Subject
-    from hpo.check_data import look_at_data, split_of
+    from hpo.check_data import look_at_data
     from hpo.check_study import first_params
+    from hpo.check_subject import Subject
+    from hpo.dealing import split_of
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
@@ -243,6 +253,7 @@ def _record(spec: Study, findings: DataFindings, training: Training) -> dict[str
     data = {key: value for key, value in asdict(findings).items() if key not in ("warnings", "problems")}
     trained: dict[str, Any] = {"epochs": [epoch.to_json() for epoch in training.epochs]}
     trained |= {"best_epoch": training.best and training.best.number, "labelled": training.labelled}
-    trained |= {"unreached": training.unreached, "seconds_per_epoch": training.seconds_per_epoch}
+    trained |= {"unreached": training.unreached, "notes": training.notes}
+    trained |= {"seconds_per_epoch": training.seconds_per_epoch}
     record = {"searched": len(spec.space), "points": spec.points(), "budget": asdict(spec.budget)}
     return record | {"data": data, "training": trained}

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 import torch
 from rich.text import Text
 
-from hpo.check import Estimate, Subject, Training
+from hpo.check import Estimate, Training
 from hpo.check_data import DataFindings
+from hpo.check_subject import Subject
 from hpo.objective import Epoch
 from hpo.study import Study
 from hpo.wording import duration
@@ -96,7 +97,8 @@ class CheckView:
 
     def device(self, device: torch.device) -> None:
         name = "" if device.type == "cpu" else f" ({torch.cuda.get_device_name(device)})"
-        self.say("device", f"{device}{name}, {torch.get_num_threads()} threads")
+        threads = torch.get_num_threads()
+        self.say("device", f"{device}{name}, {threads} thread" + "s" * (threads > 1))
 
     def batches(self, subject: Subject, name: str, training: Training) -> None:
         if not training.epochs:
@@ -109,6 +111,8 @@ class CheckView:
             self.say("", f"loss {term}: {text}, weight {subject.params.loss[f'{term}_weight']:g}")
         reached = "does not reach every parameter" if training.unreached else "reaches every parameter"
         self.say("", f"gradient norm {first.gradient_norm:.3g}, {reached}")
+        for note in training.notes:
+            self.wrapped("note", note)
         if training.labelled:
             terms = [(t, [int(fold[t]) for fold in training.labelled]) for t in subject.objective.terms]
             self._table("labelled entries", [f"fold {fold.index}" for fold in subject.split.folds], terms)

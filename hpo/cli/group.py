@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hpo import __version__
-from hpo.files import RunFiles
+from hpo.files import SHIPPED, RunFiles
 
 if TYPE_CHECKING:
     from hpo.objective import Objective
@@ -45,10 +45,6 @@ COMMANDS = {
     "evaluate": "models",
     "predict": "models",
 }
-
-
-#: Studies that can be launched by their names alone.
-SHIPPED = Path(__file__).parents[2] / "studies"
 
 
 class Commands(click.Group):

@@ -6,17 +6,23 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hpo.cli.group import Mistake, Place, existing, placed
 
-#: A line of `hpo.work.Log`: when, and an epoch's values or anything else.
-LINE = re.compile(r"(?P<when>\S+ \S+) (?:epoch (?P<epoch>\d+)/\d+ \| (?P<values>.*)|(?P<note>.*))")
+if TYPE_CHECKING:
+    from hpo.epoch import Epoch
+    from hpo.records import StudyRecord
+    from hpo.store import Store
+
+#: A line of `hpo.work.Log` that is no epoch: when, and what. Epochs come from the database, where names are whole.
+NOTE = re.compile(r"[\d-]{10} [\d:]{8} (?!epoch \d+/\d+ \| |trial \d+, fold | )(?P<note>.*)")
 #: Columns of the epoch's number, and of what stands between two trials.
 EPOCH, GAP = 6, 3
 #: Values by which trials are compared; no trial gets fewer.
@@ -39,32 +45,67 @@ def logs(study: str, trials: tuple[int, ...], follow: bool, place: Place) -> Non
     hpo logs digits 7
     hpo logs digits 7 12 --follow
     """
-    record = existing(place.store(), study)
+    store = place.store()
+    record = existing(store, study)
     trials = tuple(dict.fromkeys(trials))
-    files = [place.files.trial_log(record.folder, number) for number in trials]
-    missing = [str(number) for number, file in zip(trials, files, strict=True) if not file.is_file()]
-    if missing and not follow:
-        raise Mistake(f"no log of trial {', '.join(missing)} of study {record.name} under {place.files.root}")
+    files = {number: place.files.trial_log(record.folder, number) for number in trials}
+    if not follow:
+        _check(store, record, files)
     columns = Columns(trials, record.metric, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-    seen = [0] * len(files)
+    written, trained = dict.fromkeys(trials, 0), dict.fromkeys(trials, 0)
     while True:
-        fresh = [_lines(file, seen, slot) for slot, file in enumerate(files)]
-        for line in fresh[0] if len(trials) == 1 else columns.lines(dict(zip(trials, fresh, strict=True))):
+        fresh = {number: _lines(file, written, number) for number, file in files.items()}
+        if len(trials) == 1:
+            lines: Sequence[str] = fresh[trials[0]]
+        else:
+            lines = list(columns.lines(_epochs(store, record, trained), _notes(fresh)))
+        for line in lines:
             click.echo(line)
         if not follow:
             return
         time.sleep(0.5)
 
 
-def _lines(file: Path, seen: list[int], slot: int) -> list[str]:
+def _check(store: Store, record: StudyRecord, files: Mapping[int, Path]) -> None:
+    """Refuse trials of which there is nothing to print, with the reason."""
+    missing = [number for number, file in files.items() if not file.is_file()]
+    if not missing:
+        return
+    found = {trial.number: trial for trial in store.reading.trials(record.study_id, missing)}
+    for number in missing:
+        if number not in found:
+            count = sum(store.reading.states(record.study_id).values())
+            raise Mistake(f"study {record.name} has no trial {number}; it has {count}, counted from 0")
+        if found[number].state == "WAITING":
+            raise Mistake(f"trial {number} of study {record.name} has not begun, so there is no log of it")
+        if len(files) == 1 or not found[number].epochs:
+            raise Mistake(f"no log of trial {number} of study {record.name} in {files[number].parent}")
+
+
+def _lines(file: Path, seen: dict[int, int], trial: int) -> list[str]:
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
-    fresh, seen[slot] = lines[seen[slot] :], len(lines)
+    fresh, seen[trial] = lines[seen[trial] :], len(lines)
     return fresh
+
+
+def _epochs(store: Store, record: StudyRecord, seen: dict[int, int]) -> dict[int, list[Epoch]]:
+    """Epochs on record since the last look; those that a takeover trains again come out as they were."""
+    fresh = {}
+    for trial in store.reading.trials(record.study_id, list(seen)):
+        fresh[trial.number] = [epoch for epoch in trial.epochs if epoch.number > seen[trial.number]]
+        seen[trial.number] += len(fresh[trial.number])
+    return fresh
+
+
+def _notes(fresh: Mapping[int, Sequence[str]]) -> list[str]:
+    """Of each log what is neither an epoch nor its details, nor all the parameters: those are wider than any screen."""
+    found = [(trial, NOTE.match(line)) for trial, lines in fresh.items() for line in lines]
+    return [f"trial {trial}: {match['note']}" for trial, match in found if match]
 
 
 @dataclass
 class Columns:
-    """Lays out lines as they come: a row per epoch, a block of columns per trial.
+    """Lays out epochs as they come: a row per epoch, a block of columns per trial.
 
     Where the blocks of all trials are wider than the terminal, rows of some of them alternate, each under its heading.
     """
@@ -76,28 +117,26 @@ class Columns:
     _rows: list[tuple[int, ...]] = field(default_factory=list, init=False)  #: trials that fit beside each other
     _heading: tuple[int, ...] = field(default=(), init=False)  #: the trials that the last heading was for
 
-    def lines(self, fresh: Mapping[int, Sequence[str]]) -> Iterator[str]:
-        """What to print for new lines of each trial's log."""
+    def lines(self, fresh: Mapping[int, Sequence[Epoch]], notes: Sequence[str] = ()) -> Iterator[str]:
+        """What to print for new epochs of each trial, and what else is to be said below them."""
+        from hpo.epoch_lines import epoch_values
+
         epochs: dict[int, dict[int, Values]] = {}
-        notes: list[str] = []
-        for trial, lines in fresh.items():
-            for match in filter(None, map(LINE.match, lines)):
-                if match["epoch"]:
-                    epochs.setdefault(int(match["epoch"]), {})[trial] = _values(match["values"])
-                # Not all its parameters, nor what is written in more than a line: wider than any screen.
-                elif not match["note"].startswith((f"trial {trial}, fold ", " ")):
-                    notes.append(f"trial {trial}: {match['note']}")
+        for trial, found in fresh.items():
+            for epoch in found:
+                epochs.setdefault(epoch.number, {})[trial] = epoch_values(epoch)
         if epochs and not self._measures:
-            yield from self._fit(next(iter(epochs[min(epochs)].values())))
+            # A fast validation may lack scores that a full one has.
+            yield from self._fit(dict.fromkeys(n for found in epochs.values() for v in found.values() for n in v))
         for row in self._rows:
             for number in sorted(epochs):
                 if not epochs[number].keys().isdisjoint(row):
                     yield from self._row(number, row, epochs[number])
         yield from notes
 
-    def _fit(self, values: Values) -> Iterator[str]:
+    def _fit(self, known: Iterable[str]) -> Iterator[str]:
         """Choose the values to show, and how many trials stand beside each other."""
-        names = sorted(values, key=self._rank)
+        names = sorted(known, key=self._rank)
         most = len(self.trials)
         if self.width is None:
             self._measures = names
@@ -112,7 +151,7 @@ class Columns:
             yield f"{len(self._measures)} of {len(names)} values fit; one trial alone shows all, and so does a pipe"
 
     def _rank(self, name: str) -> int:
-        """The order of interest; equal ranks stay in the order of the log."""
+        """The order of interest; equal ranks stay in their order."""
         first = (self.metric, "loss", "train.loss", f"train.{self.metric}", "lr")
         if name in first:
             return first.index(name)
@@ -136,21 +175,5 @@ class Columns:
 
 
 def _width(name: str) -> int:
-    return max(len(name), 9) + 1
-
-
-def _values(text: str) -> dict[str, str]:
-    """`train loss 1.1 | validation loss 1.3 | lr 0.1 gradient 2 0.07 s` as names and values.
-
-    A value of a fast validation, on a part of the rows, gets a `~`.
-    """
-    found: dict[str, str] = {}
-    for part in text.split(" | "):
-        words = part.split()
-        side = words.pop(0) if words[0] in ("train", "validation", "fast") else ""
-        if words[-1] == "s":
-            words[-2:] = ["seconds", words[-2]]
-        pairs = zip(words[::2], words[1::2], strict=False)
-        before, about = "train." if side == "train" else "", "~" if side == "fast" else ""
-        found |= {before + name: about + value for name, value in pairs}
-    return found
+    """A name with blanks stands further from its neighbour."""
+    return max(len(name), 9) + 1 + (" " in name)

@@ -233,7 +233,8 @@ def _predictions(place: Place, store: Any, record: Any, trial: int | None) -> tu
         known = sorted({job.candidate for job in jobs if job.state == "done" and job.fold >= 0})
         ways = f"`hpo promote {record.name}` makes them"
         if known:
-            ways = f"promoted are trials {', '.join(map(str, known))}"
+            verb = "is trial" if len(known) == 1 else "are trials"
+            ways = f"promoted {verb} {', '.join(map(str, known))}"
         if candidate in known:
             ways = "its folds are done, so they lie in the runs folder that its workers had"
         whose = "study" if candidate is None else f"trial {candidate} of study"

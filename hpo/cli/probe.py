@@ -12,9 +12,10 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hpo.batch_size import Found, probe
-from hpo.check import Subject, Training
+from hpo.check import Training
 from hpo.check_data import DataFindings, largest_batch
 from hpo.check_study import limits
+from hpo.check_subject import Subject
 from hpo.cli.check import Outcome
 from hpo.cli.check_view import CheckView
 from hpo.cli.probe_view import show_batches, show_rates

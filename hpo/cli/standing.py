@@ -24,12 +24,12 @@ def standing(store: Store, record: StudyRecord) -> Iterator[str]:
 def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     now, metric = status(store, record), Metric(record.metric, record.direction)
     budget, best, final = now["budget"], now["best"], now["final"]
-    states = ", ".join(f"{count} {name.lower()}" for name, count in now["states"].items() if count) or "none yet"
     limit = f" of {budget['hours']:g} hours" if budget["hours"] is not None else ""
     if record.quick:
         yield "numbers", WARNING
-    yield "trials", f"{states}; {budget['used']} of {budget['trials']} trials begun"
+    yield "trials", f"{_states(now)}; {budget['used']} of {budget['trials']} trials begun"
     yield "", f"{duration(3600 * now['compute_hours'])}{limit} of training"
+    yield from _untried(store, record, now)
     for end, numbers in store.reading.broken_ends(record.study_id).items():
         yield "", f"{len(numbers)} ended as {end}: trial {_listed(numbers)}; see `hpo logs {record.name} {numbers[-1]}`"
     if not now["states"]["COMPLETE"] and not now["work"] and budget["used"] >= budget["trials"]:
@@ -52,6 +52,33 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     if final:
         yield "promotion", _progress(store.reading.jobs(record.study_id, curves=False))
         yield from _outcome(final, metric)
+
+
+def _states(now: Mapping[str, Any]) -> str:
+    """Trials by what has become of them; those given back are not running, those beyond the budget not waiting."""
+    states = dict(now["states"])
+    returned = sum(unit["trial"] is not None and not unit["held"] for unit in now["work"])
+    states |= {"RUNNING": states["RUNNING"] - returned, "WAITING": states["WAITING"] - _beyond(now)}
+    counts = [*((name.lower(), count) for name, count in states.items()), ("given back", returned)]
+    return ", ".join(f"{count} {name}" for name, count in counts if count > 0) or "none yet"
+
+
+def _beyond(now: Mapping[str, Any]) -> int:
+    """Configurations that the budget does not reach."""
+    room = max(now["budget"]["trials"] - now["budget"]["used"], 0)
+    return max(now["states"]["WAITING"] - room, 0)
+
+
+def _untried(store: Store, record: StudyRecord, now: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Which those are, and the budget that would."""
+    if not (beyond := _beyond(now)):
+        return
+    waiting = [t for t in store.reading.trials(record.study_id, curves=False) if t.state == "WAITING"]
+    names = ", ".join(t.configuration or f"trial {t.number}" for t in waiting[-beyond:])
+    which = "never tried" if now["budget"]["used"] >= now["budget"]["trials"] else "beyond the budget"
+    more = f"`hpo launch {typed(record)} --trials {now['budget']['used'] + len(waiting)}`"
+    them = "it" if beyond == 1 else "them"
+    yield "", f"{beyond} configuration{'s' * (beyond > 1)} {which}: {names}; {more} tries {them}"
 
 
 def _listed(numbers: list[int]) -> str:

@@ -174,3 +174,12 @@ def test_the_readmes_own_objective_runs_beside_a_models_py(hpo: Run, tmp_path: P
     done = hpo("launch", "my_study.yaml", "--trials", "3", "--workers", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "runs your code" in done.stderr and "model      " in done.stdout
+    more = re.findall(r"```python\n(    defaults.*?)```", readme, re.S)[0]
+    (tmp_path / "my_objective.py").write_text(objective.replace("    def predict(", f"{more}\n    def predict("))
+    (tmp_path / "my_study.yaml").write_text(
+        study.replace("space:", "fixed: {augment: {mixup: 0.2}}\nspace:").replace("study: wine", "study: more")
+    )
+    done = hpo("launch", "my_study.yaml", "--trials", "1", "--no-promote", "--no-report")
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = hpo("logs", "more", "0").stdout
+    assert "augment.mixup=0.2" in log and re.search(r"class_1( +[01]\.\d{3}){3} +14$", log, re.M)

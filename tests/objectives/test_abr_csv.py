@@ -276,12 +276,17 @@ def test_one_waveform_belongs_to_one_subject(tmp_path: Path) -> None:
             ",".join([*HEADER[1:20], *HEADER[30:]]).encode(),
             r"line 1: no column subject, s12, s13, s14, s15, s16, s17, s18 and 3 more; every row needs them",
         ),
+        (
+            b"Subject,Level dB,freq_khz,n_sweeps,s0,s1",
+            r"line 1: no column subject, level_db; every row needs them; there is Subject, Level dB, but names count "
+            r"to the letter, case included$",
+        ),
         (",".join([*HEADER, "s3"]).encode(), r"line 1: more than one column s3; keep one of each"),
         (",".join(HEADER).encode() + b"\nM\xfcller", r"byte \d+ is not UTF-8 text; save the table as CSV in UTF-8"),
         (b"a,b\n" + b"x" * 200_000, r"line 1: no column subject"),
         (",".join(HEADER).encode() + b"\n" + b"x" * 200_000, r"not a CSV file \(field larger than field limit"),
     ],
-    ids=["empty", "no rows", "semicolons", "columns", "twice", "encoding", "other", "not a table"],
+    ids=["empty", "no rows", "semicolons", "columns", "case", "twice", "encoding", "other", "not a table"],
 )
 def test_a_file_that_is_no_table_of_waveforms_is_refused(tmp_path: Path, content: bytes, expected: str) -> None:
     path = tmp_path / "w.csv"

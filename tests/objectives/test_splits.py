@@ -116,7 +116,7 @@ def test_hundreds_of_groups_are_dealt_evenly() -> None:
         ),
         (
             lambda: grouped_folds(np.array([0, 0, 1]), np.ones((3, 1), bool), 3, 0, ["Ann", "Bob"]),
-            r"3 folds need at least 3 groups, the data have 2: Ann, Bob; set folds: \{count: 2\} in the study's file",
+            r"3 folds need at least 3 groups, the data have 2: Ann, Bob; ask for fewer, folds: \{count: 2\}, or ad",
         ),
         (
             lambda: grouped_folds(np.array([0, 0]), np.ones((2, 1), bool), 2, 0, ["Ann"]),

@@ -1,0 +1,122 @@
+"""Which labels the rows of each fold have, as loss terms and scores see them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpo.check_data import fold_list
+from hpo.check_subject import Subject
+from hpo.measure import forward
+from hpo.objective import Fold, Sums
+from hpo.training import VALIDATION_BATCHES, FoldRun
+
+#: Seconds for counting, over all folds, what the loss terms find labelled; what is not seen by then is said.
+LOOK_SECONDS = 30.0
+WAY_OUT = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What the losses and scores of some rows of a fold could be computed from."""
+
+    fold: int
+    whole: bool  #: every row was looked at
+    counts: dict[str, float]  #: term -> labelled entries
+    bad: tuple[str, ...]  #: terms that are not finite
+    scores: frozenset[str]
+
+    def has(self, metric: str) -> bool:
+        """Whether a score or loss has a value in these rows; their `loss` needs no more than a term."""
+        if metric.startswith("loss."):
+            return self.counts[metric.removeprefix("loss.")] > 0
+        return any(self.counts.values()) if metric == "loss" else metric in self.scores
+
+    def labelled(self) -> str:
+        """For a sentence about what is missing."""
+        terms = [term for term, count in self.counts.items() if count]
+        return f"labelled there is only {', '.join(terms)}" if terms else "nothing is labelled there"
+
+
+def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
+    """Pass over rows of a fold, in random order, until the time for one fold is over."""
+    deadline = time.monotonic() + LOOK_SECONDS / len(subject.split.folds)
+    order = torch.from_numpy(np.random.default_rng(subject.spec.seed).permutation(rows))
+    size = VALIDATION_BATCHES * subject.params.data["batch_size"]
+    parts = torch.tensor_split(
+        order.to(run.device) if run.feed.resident else order, max(math.ceil(len(rows) / size), 1)
+    )
+    values: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    sums: Sums = {}
+    seen = 0
+    run.model.eval()
+    with torch.inference_mode():
+        for batch in run.feed.batches(parts):
+            outputs = forward(run.model, batch)
+            for name, (value, count) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
+                values[name] = values.get(name, 0.0) + float(value)
+                counts[name] = counts.get(name, 0.0) + float(count)
+            fresh = run.objective.sums(outputs, batch)
+            sums = {name: sums[name] + value if name in sums else value for name, value in fresh.items()}
+            seen += 1
+            if time.monotonic() > deadline:
+                break
+    scores = run.objective.score({name: value.cpu().numpy() for name, value in sums.items()}, run.arrays.info)
+    bad = tuple(name for name, value in values.items() if not math.isfinite(value + counts[name]))
+    return Look(fold=fold, whole=seen == len(parts), counts=counts, bad=bad, scores=frozenset(scores))
+
+
+def not_finite(looks: list[Look]) -> Iterator[str]:
+    for term in looks[0].counts:
+        folds = [look.fold for look in looks if term in look.bad]
+        if folds:
+            yield f"loss term '{term}' is not finite on the validation rows of {fold_list(folds)}"
+
+
+def nothing_labelled(subject: Subject, looks: list[Look]) -> Iterator[str]:
+    part = "the validation part" if all(look.whole for look in looks) else "the rows looked at in the validation part"
+    empty: dict[tuple[int, ...], list[str]] = {}  # terms that lack the same folds in one sentence
+    for term in subject.objective.terms:
+        if folds := tuple(look.fold for look in looks if look.counts[term] == 0):
+            empty.setdefault(folds, []).append(term)
+    for folds, terms in empty.items():
+        find = f"loss terms {', '.join(terms)} find" if len(terms) > 1 else f"loss term '{terms[0]}' finds"
+        yield f"{find} nothing labelled in {part} of {fold_list(folds)}"
+    metric = subject.spec.metric.name
+    search = subject.spec.folds.search
+    is_loss = metric == "loss" or metric.startswith("loss.")  # told by the terms above
+    missing = [look.fold for look in looks if not look.has(metric) and not (look.fold == search and look.whole)]
+    if missing and not is_loss:
+        yield f"{metric} could not be computed in {part} of {fold_list(missing)}: without it a training has no value"
+
+
+def no_value(subject: Subject, looks: list[Look]) -> Iterator[str]:
+    """What all trials would fail of: the metric cannot be computed on the fold that they are searched on."""
+    metric, search = subject.spec.metric.name, subject.spec.folds.search
+    for look in looks:
+        if look.fold == search and look.whole and not look.has(metric):
+            text = f"{metric} cannot be computed on the validation rows of the search fold {search}"
+            yield f"{text}: {look.labelled()}; no trial would have a value. {WAY_OUT}"
+
+
+def nothing_to_learn(subject: Subject, run: FoldRun, fold: Fold) -> Iterator[str]:
+    """What no trial could learn: no training row has what the metric is computed from.
+
+    Args:
+        subject: of the check.
+        run: that has trained on some of the rows; if the metric was computed there, nothing more is looked at.
+        fold: all rows.
+    """
+    metric = subject.spec.metric.name
+    if metric in run.epochs[-1].train:
+        return
+    found = look(subject, run, fold.index, fold.train)
+    if found.whole and not found.has(metric):
+        where = "the search fold" if fold.index == subject.spec.folds.search else "fold"
+        yield f"no training row of {where} {fold.index} has a label for {metric}: {found.labelled()}. {WAY_OUT}"
