@@ -51,7 +51,12 @@ def main(words: list[str] | None = None) -> int:
     heads = ["side", "s per epoch, alone", "range", "beside other work", "range"]
     goals = [
         Goal(what="as hpo / default, alone", value=ratio(alone[OURS], alone[DEFAULT]), at_most=1.1),
-        Goal(what="as hpo / default, beside other work", value=ratio(beside[OURS], beside[DEFAULT]), at_most=1.0),
+        # The slowest counts: what is to be prevented are trainings that seem to hang.
+        Goal(
+            what="slowest beside other work, as hpo / default",
+            value=max(beside[OURS]) / max(beside[DEFAULT]),
+            at_most=1.0,
+        ),
     ]
     return conclude("threads", options, [table(heads, rows)], goals)
 
