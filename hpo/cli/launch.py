@@ -272,6 +272,12 @@ def promote(study: str | None, workers: int | None, devices: str, place: Place, 
     record = existing(store, study)
     store.studies.request_stop(record.study_id, None)
     store.promotions.retry_failed(record.study_id)
+    begun = store.reading.tickets(record.study_id)
+    if begun < record.trials and not record.exhausted:
+        click.echo(
+            f"promoting the best of {begun} trial{'s' * (begun != 1)}; the search of {record.trials} is not finished",
+            err=True,
+        )
     if record.objective_hash:  # workers run no other; what they say themselves is in their logs
         click.echo(named(record.objective, record.objective_hash), err=True)
     with _engine(place, record.name, devices, workers, ["--no-search", *passed_on(**lasting)]) as (engine, interrupts):
