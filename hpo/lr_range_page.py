@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from hpo.figure_style import BASELINE, BEST, FAINT, FAINTER, PRUNED, TERMS, styled, wants_log
 from hpo.files import write_whole
 from hpo.lr_range import Point, Reading
-from hpo.page import Plot, render
+from hpo.page import HEAD, Plot, render
 from hpo.wording import number
 
 #: Every so many steps a row of the table, for readers without JavaScript.
@@ -87,18 +87,10 @@ def _loss_axis(points: Sequence[Point], reading: Reading) -> dict[str, Any]:
     return {"range": [low - 0.12 * (high - low), high + 0.12 * (high - low)]}
 
 
-TEMPLATE = """
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{{ nonce }}'; style-src \
-'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{ title }} \u2013 hpo check</title>
-<style>{{ style }}</style>
-</head>
+TEMPLATE = (
+    """{% set kind = "hpo check" %}"""
+    + HEAD
+    + """
 <body>
 <p class="kicker">hpo check --lr-range</p>
 <h1>{{ title }}</h1>
@@ -139,3 +131,4 @@ recordings.</p>
 </body>
 </html>
 """
+)

@@ -128,7 +128,23 @@ window.addEventListener('beforeprint', () => widths(680));
 window.addEventListener('afterprint', () => widths(null));
 """
 
-TEMPLATE = """
+#: The head of every page; `kind` names the command.
+HEAD = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{{ nonce }}'; style-src \
+'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{{ title }} \u2013 {{ kind }}</title>
+<style>{{ style }}</style>
+</head>
+"""
+
+TEMPLATE = (
+    """
 {%- macro plot(key) %}
 {% if key in plots %}
 <section class="figure">
@@ -163,17 +179,10 @@ style="min-height: {{ plots[key].figure.layout.height }}px"></div>
 {% endfor %}
 </tbody></table></div>
 {% endmacro %}
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'nonce-{{ nonce }}'; style-src \
-'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{ title }} \u2013 hpo report</title>
-<style>{{ style }}</style>
-</head>
+{% set kind = "hpo report" %}
+"""
+    + HEAD
+    + """
 <body>
 <p class="kicker">hpo report, written {{ written_at }}</p>
 <h1>{{ title }}</h1>
@@ -292,3 +301,4 @@ removes exactly the trials that would show which parameter decides.</p>
 </body>
 </html>
 """
+)
