@@ -33,7 +33,7 @@ STEPS, ENOUGH_SECONDS = 5, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Size:
     """One batch size: steps of the optimizer, and a validation batch, which has four times the rows."""
 
     rows: int
@@ -51,20 +51,20 @@ class Trial:
 class Found:
     """What the sizes came to."""
 
-    tried: tuple[Trial, ...]  #: by size
+    tried: tuple[Size, ...]  #: by size
     limit: Literal["memory", "rows", "time"]  #: what ended the growth
     most: int | None  #: bytes that were allowed; None where the device itself says
 
     @property
-    def largest(self) -> Trial | None:
+    def largest(self) -> Size | None:
         return max((t for t in self.tried if t.fits), key=lambda t: t.rows, default=None)
 
     @property
-    def fastest(self) -> Trial | None:
+    def fastest(self) -> Size | None:
         """Most rows per second."""
         return max((t for t in self.tried if t.fits), key=lambda t: t.rows_per_second, default=None)
 
-    def of(self, rows: int) -> Trial | None:
+    def of(self, rows: int) -> Size | None:
         return next((t for t in self.tried if t.rows == rows), None)
 
 
@@ -77,7 +77,7 @@ def probe(run: FoldRun, tell: Callable[[int], None]) -> Found:
     """
     attempt = _Attempt(run)
     own, rows = run.params.data["batch_size"], len(run.fold.train)
-    tried: list[Trial] = []
+    tried: list[Size] = []
     limit: Literal["memory", "rows", "time"] = "rows"
     size = min(UNIT, rows)
     while True:
@@ -99,10 +99,10 @@ def probe(run: FoldRun, tell: Callable[[int], None]) -> Found:
 
 
 def _between(
-    attempt: _Attempt, fits: int, too_large: int, tried: list[Trial], tell: Callable[[int], None]
-) -> list[Trial]:
+    attempt: _Attempt, fits: int, too_large: int, tried: list[Size], tell: Callable[[int], None]
+) -> list[Size]:
     """Halve the gap between a size that fits and one that does not, down to a multiple of 8."""
-    found: list[Trial] = []
+    found: list[Size] = []
     while (middle := (fits + too_large) // 2 // UNIT * UNIT) > fits:
         if attempt.too_much(middle, [*tried, *found]) is not None:
             too_large = middle
@@ -124,7 +124,7 @@ class _Attempt:
         self._before = in_use()
         self.most = None if self._on_gpu else int(HOST_SHARE * available())
 
-    def __call__(self, rows: int) -> Trial:
+    def __call__(self, rows: int) -> Size:
         try:
             memory, seconds = self._measured(rows)
         except Exception as error:  # what is not for want of memory is the objective's own
@@ -132,11 +132,11 @@ class _Attempt:
             if reason is None:
                 raise
         else:
-            return Trial(rows=rows, fits=True, memory=memory, seconds=seconds)
+            return Size(rows=rows, fits=True, memory=memory, seconds=seconds)
         self._forget()  # here, where the error no longer holds the tensors of its frames
-        return Trial(rows=rows, fits=False, reason=reason)
+        return Size(rows=rows, fits=False, reason=reason)
 
-    def too_much(self, rows: int, tried: list[Trial]) -> Literal["memory", "time"] | None:
+    def too_much(self, rows: int, tried: list[Size]) -> Literal["memory", "time"] | None:
         """Whether a size is not to be tried: time and memory grow at most in proportion to the rows."""
         last = max((t for t in tried if t.fits and t.rows < rows), key=lambda t: t.rows, default=None)
         if last is None or last.seconds is None or last.memory is None:

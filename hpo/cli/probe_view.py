@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from hpo.batch_size import HOST_SHARE, STEP_SECONDS, Found, Trial
+from hpo.batch_size import HOST_SHARE, STEP_SECONDS, Found, Size
 from hpo.cli.check_view import CheckView
 from hpo.lr_range import PER_DECADE, Point, Reading
 from hpo.wording import duration
@@ -56,8 +56,8 @@ def _rows(count: int, marks: Mapping[int, str]) -> list[int]:
 def show_batches(view: CheckView, found: Found, own: int, rows: int) -> None:
     """A table of the sizes, which limit was met, the largest, the fastest and the study's own."""
     view.line(f"\n{'rows':>8} {'memory':>10} {'ms/step':>10} {'rows/s':>10}")
-    for trial in found.tried:
-        view.line(_row(trial, own))
+    for size in found.tried:
+        view.line(_row(size, own))
     view.line("")
     view.wrapped("limit", _limit(found, rows))
     largest, fastest = found.largest, found.fastest
@@ -75,12 +75,12 @@ def show_batches(view: CheckView, found: Found, own: int, rows: int) -> None:
         view.wrapped("", "A larger batch takes fewer steps per epoch: search optimizer.lr again with it.")
 
 
-def _row(trial: Trial, own: int) -> str:
-    mine = "  <- data.batch_size" * (trial.rows == own)
-    if not trial.fits or trial.memory is None or trial.seconds is None:
-        return f"{trial.rows:>8} does not fit: {trial.reason}{mine}"
-    memory = f"{trial.memory / MB:.0f} MB"
-    return f"{trial.rows:>8} {memory:>10} {1000 * trial.seconds:>10.1f} {trial.rows_per_second:>10.0f}{mine}"
+def _row(size: Size, own: int) -> str:
+    mine = "  <- data.batch_size" * (size.rows == own)
+    if not size.fits or size.memory is None or size.seconds is None:
+        return f"{size.rows:>8} does not fit: {size.reason}{mine}"
+    memory = f"{size.memory / MB:.0f} MB"
+    return f"{size.rows:>8} {memory:>10} {1000 * size.seconds:>10.1f} {size.rows_per_second:>10.0f}{mine}"
 
 
 def _limit(found: Found, rows: int) -> str:
@@ -88,7 +88,7 @@ def _limit(found: Found, rows: int) -> str:
         return f"the fold's {rows} training rows: no batch can be larger; memory was not the limit"
     if found.limit == "time":
         return f"time: the next size would take more than {duration(STEP_SECONDS)} per step"
-    if refused := [trial.rows for trial in found.tried if not trial.fits]:
+    if refused := [size.rows for size in found.tried if not size.fits]:
         return f"memory: the device refused {min(refused)} rows; sizes in between were tried in steps of 8"
     assert found.most is not None  # a device without such a bound ends by refusing
     share = f"{HOST_SHARE:.0%} of what was available"
