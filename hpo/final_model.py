@@ -20,18 +20,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.files import make_folder, sync_folder
 from hpo.harmless import harmless
 from hpo.measure import forward, measure
-from hpo.objective import Batch, Objective, Outputs, Params
+from hpo.objective import Batch, DataError, Objective, Outputs, Params
 from hpo.out_of_fold import predict
 from hpo.quick import WARNING
 from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
 from hpo.training import FoldRun
+from hpo.weights import read_weights
 
 if TYPE_CHECKING:
     from hpo.store import Lease
@@ -71,12 +72,15 @@ class FinalModel(torch.nn.Module):
         """Raw data prepared as for training; `labelled=False` takes such without labels, to predict on.
 
         Raises:
-            DataError: the data cannot be used.
+            DataError: the data cannot be used, or have other labels than those that the model was trained on.
             ModelError: no source for a model that was trained on recordings: synthetic data would tell nothing of it.
         """
         if source is None and self.config["data"] is not None:
             raise ModelError(f"this model was trained on {self.config['data']}: name the data to use it on")
-        return open_arrays(self.objective, source, self.params.flat(), cache, labelled=labelled)
+        arrays = open_arrays(self.objective, source, self.params.flat(), cache, labelled=labelled)
+        if not arrays.info.get("unlabelled") and (why := self.objective.misfit(arrays.info, self.info)):
+            raise DataError(f"{source or self.objective.name}: {why}")
+        return arrays
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:
         """Losses and scores over all rows."""
@@ -136,7 +140,7 @@ def load_model(
     file = folder / "weights.safetensors" if weights is None else Path(weights)
     try:
         model.network.load_state_dict(_read_tensors(file))
-    except (RuntimeError, TypeError) as error:  # TypeError: not even a dict
+    except RuntimeError as error:
         raise ModelError(f"{file} does not fit the network of {folder}: {error}") from None
     return model.to(device).eval()
 
@@ -170,15 +174,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _read_tensors(file: Path) -> dict[str, torch.Tensor]:
     try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-        return state
-    except FileNotFoundError:
-        raise ModelError(f"{file}: no such file") from None
-    except Exception as error:  # safetensors, zip and unpickling each have errors of their own
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f"{file} cannot be read as weights: {reason}") from None
+        return read_weights(file)
+    except DataError as error:
+        raise ModelError(str(error)) from None
 
 
 def save_model(

@@ -11,7 +11,7 @@ from pathlib import Path
 from hpo.arrays import Arrays, open_arrays
 from hpo.dealing import split_of
 from hpo.files import RunFiles
-from hpo.objective import Objective
+from hpo.objective import DataError, Objective
 from hpo.quick import WARNING, few
 from hpo.records import StudyRecord
 from hpo.store import Exists, Store
@@ -46,12 +46,13 @@ def create_or_resume(
         say: prints a line for the user.
 
     Raises:
-        DataError: the data are unusable.
+        DataError: the data are unusable, or weights to start from are missing.
         Refused: with everything that differs and the way out.
     """
     if trials is not None:
         spec = replace(spec, budget=replace(spec.budget, trials=trials))
     source = Path(spec.data) if spec.data else None
+    require_weights(spec)
     arrays = open_arrays(objective, source, spec.fixed, files.cache)
     if arrays.info.get("synthetic"):
         say(
@@ -70,6 +71,19 @@ def create_or_resume(
         say(f"budget.trials: {record.trials} as launched before, not the file's {spec.budget.trials}; it can only grow")
         spec = replace(spec, budget=replace(spec.budget, trials=record.trials))
     return _resume(spec, store, record, arrays, objective_hash, say)
+
+
+def require_weights(spec: Study) -> None:
+    """Every file of weights that trials may start from is there: found missing now, not by each trial.
+
+    Raises:
+        DataError: with those that are not.
+    """
+    named = [values.get("model.weights") for values in (spec.fixed, *spec.configurations.values())]
+    if searched := spec.space.get("model.weights"):
+        named += getattr(searched, "choices", ())
+    if missing := sorted({str(path) for path in named if path and not Path(str(path)).is_file()}):
+        raise DataError(f"model.weights: no such file: {', '.join(missing)}; paths are relative to the study file")
 
 
 def _create(

@@ -5,11 +5,9 @@ This module does not import torch, so that `hpo status` and the supervisor stay 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +17,7 @@ import numpy as np
 
 from hpo import curriculum
 from hpo.epoch import Direction, Epoch, Metric
+from hpo.params import GROUPS, LOOP_DEFAULTS, Params, Value
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -45,8 +44,6 @@ __all__ = [
     "Vocabulary",
 ]
 
-Value = bool | int | float | str
-
 #: One mini-batch: named tensors, each with the row as its first dimension, on the device of the run.
 Batch = dict[str, "torch.Tensor"]
 #: What a network returns: named tensors, first dimension the row.
@@ -55,77 +52,6 @@ Outputs = dict[str, "torch.Tensor"]
 Term = tuple["torch.Tensor", "torch.Tensor"]
 #: Additive sums of a batch: adding those of two batches gives those of their union.
 Sums = dict[str, "torch.Tensor"]
-
-#: Values of the groups that the training loop itself reads. Objectives add theirs (`Objective.defaults`).
-LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
-    {
-        "data.batch_size": 64,
-        #: Rows of classes rarer than `rare_threshold_share` are drawn up to `rare_boost_cap` times as often; 1 = off.
-        "sampling.rare_boost_cap": 1.0,
-        "sampling.rare_threshold_share": 0.02,
-        #: Epochs over which a term that starts late grows to its full weight, see `hpo.curriculum`.
-        "loss.ramp_epochs": 0,
-        "optimizer.lr": 1e-3,
-        "optimizer.weight_decay": 1e-2,
-        #: Largest norm of the whole gradient; 0 = no clipping.
-        "optimizer.gradient_clip": 1.0,
-        #: `cosine` (down to `eta_min`), `plateau` (factor, patience, min_lr) or `constant`, after a linear warm-up.
-        "schedule.name": "cosine",
-        "schedule.warmup_epochs": 0,
-        "schedule.eta_min": 0.0,
-        "schedule.factor": 0.5,
-        "schedule.patience": 5,
-        "schedule.min_lr": 1e-7,
-        "schedule.monitor": "loss",
-        #: Epochs without improvement by more than `min_delta` before a fold stops, counted from `min_epochs`; 0 = off.
-        "stopping.patience": 10,
-        "stopping.min_delta": 0.0,
-        "stopping.min_epochs": 5,
-        #: Any named loss or score; `metric` stands for the metric of the study.
-        "stopping.monitor": "metric",
-    }
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Params:
-    """One point of the search space, with every value that is not searched, grouped by who uses it."""
-
-    data: Mapping[str, Any]  #: batch size, clip length: must agree among lanes
-    sampling: Mapping[str, Any]  #: how often rows are drawn
-    augment: Mapping[str, Any]  #: strengths of the augmentation
-    model: Mapping[str, Any]  #: widths, dropout
-    loss: Mapping[str, Any]  #: focal_gamma, label_smoothing, `<term>_weight`
-    optimizer: Mapping[str, Any]  #: lr, weight_decay, gradient_clip
-    schedule: Mapping[str, Any]  #: shape of the learning rate over the epochs
-    stopping: Mapping[str, Any]  #: patience, min_delta, min_epochs
-
-    @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> Params:
-        """Group `{"optimizer.lr": 1e-3, ...}`.
-
-        Raises:
-            KeyError: when a name has no group or an unknown one.
-        """
-        grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
-        for name, value in values.items():
-            group, _, key = name.partition(".")
-            if group not in grouped or not key:
-                raise KeyError(f"{name!r} is not GROUP.KEY with a group of {', '.join(GROUPS)}")
-            grouped[group][key] = value
-        return cls(**{group: MappingProxyType(values) for group, values in grouped.items()})
-
-    def flat(self) -> dict[str, Any]:
-        """The inverse of `from_flat`, in the order of the groups."""
-        return {f"{group}.{key}": value for group in GROUPS for key, value in getattr(self, group).items()}
-
-    def key(self) -> str:
-        """A digest that is equal for equal values; two trials of a study never share one."""
-        text = json.dumps(self.flat(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-GROUPS = tuple(field.name for field in fields(Params))
 
 
 @dataclass(frozen=True)
@@ -183,6 +109,8 @@ class Vocabulary:
     scores: Mapping[str, Direction]
     #: Parameters of the group `data` that `prepare` reads; they are fixed within a study.
     prepare_keys: tuple[str, ...] = ()
+    #: GROUP.KEY of a parameter that is text -> the words it may be; those of the loop are known.
+    words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def parameters(self) -> dict[str, Value]:
         """Every parameter as GROUP.KEY with its default: those of the loop, of the curriculum, its own."""
@@ -212,13 +140,15 @@ class Vocabulary:
     def vocabulary(self) -> dict[str, Any]:
         """These names as plain values."""
         names = {"name": self.name, "defaults": self.parameters(), "scores": dict(self.scores)}
-        return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
+        words = {key: list(allowed) for key, allowed in self.words.items()}
+        return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys), "words": words}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Vocabulary:
         names = Vocabulary()
         names.name, names.defaults, names.scores = record["name"], record["defaults"], record["scores"]
         names.terms, names.prepare_keys = tuple(record["terms"]), tuple(record["prepare_keys"])
+        names.words = {key: tuple(allowed) for key, allowed in record.get("words", {}).items()}
         return names
 
 
@@ -259,6 +189,14 @@ class Objective(Vocabulary, ABC):
     def labels(self, arrays: Arrays) -> np.ndarray:
         """`int64[rows]`: the class of each row, by which rare rows are boosted and counted; -1 = none."""
 
+    def training_rows(self, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
+        """Those of a fold's training rows that are trained on; all of them, unless overridden.
+
+        Raises:
+            DataError: when none is left.
+        """
+        return rows
+
     @abstractmethod
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, torch.Tensor]:
         """Scalers, class shares and the like from the given training rows; they travel with the model."""
@@ -266,6 +204,16 @@ class Objective(Vocabulary, ABC):
     @abstractmethod
     def model(self, params: Params, statistics: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """A network whose `forward(batch)` takes a `Batch` and returns `Outputs`."""
+
+    def initialise(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+        """Start a training from weights instead of random ones.
+
+        An objective that offers it has `model.weights` in `defaults`: the path of a file, "" = random weights.
+
+        Raises:
+            DataError: when they do not fit; the message names them.
+        """
+        raise NotImplementedError(f"{self.name} has a parameter model.weights, but no method initialise")
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Change a training batch, one draw per row, all randomness from `generator`."""
@@ -320,6 +268,14 @@ class Objective(Vocabulary, ABC):
         They come from the data at hand, whereas `predict` is given the facts of the training data.
         """
         return {}
+
+    def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+        """Why labels of the data with facts `info` mean something else to a model trained on data with `trained`.
+
+        Returns:
+            What differs and the way out; nothing where they mean the same.
+        """
+        return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
         """Tables for `hpo check`: heading -> (what -> rows), e.g. rows per class, per group, per missing label."""

@@ -90,7 +90,7 @@ class Reader:
         name = name_of(self.root)
         metric = self._metric()
         budget = self._budget()
-        parameters = Parameters(self.root, self.mistakes, self.objective)
+        parameters = Parameters(self.root, self.mistakes, self.objective, self._path)
         written = dict(parameters.fixed())
         space = parameters.space()
         fixed = {key: value for key, value in parameters.defaults.items() if key not in parameters.searched} | written

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 from optuna.distributions import BaseDistribution, IntDistribution
@@ -39,10 +39,14 @@ class Parameters:
         root: the whole file.
         mistakes: takes what is wrong.
         objective: knows its own parameters; None where it could not be loaded, which leaves those of the loop.
+        absolute: makes a path in the file absolute.
     """
 
-    def __init__(self, root: Section, mistakes: Mistakes, objective: Vocabulary | None) -> None:
-        self.root, self.mistakes, self.objective = root, mistakes, objective
+    def __init__(
+        self, root: Section, mistakes: Mistakes, objective: Vocabulary | None, absolute: Callable[[str], str]
+    ) -> None:
+        self.root, self.mistakes, self.objective, self._absolute = root, mistakes, objective, absolute
+        self.words = objective.words if objective else {}
         self.defaults = objective.parameters() if objective else dict(LOOP_DEFAULTS)
         #: Parameters that `prepare` reads: one data set per study.
         self.prepared = {f"data.{key}" for key in (objective.prepare_keys if objective else ())}
@@ -67,6 +71,9 @@ class Parameters:
         section = self.root.section("space", None)
         if "space" in self.root.nodes and not section.broken and not section.nodes:
             self.root.fail("space", "is empty: name at least one parameter to search, optimizer: {lr: {float: [...]}}")
+        if not section.broken and (node := section.nodes.get("augment")) and node.value == "off":
+            self.mistakes.add(node.line, "space.augment is off: write augment: off under fixed or in a configuration")
+            return {}
         self.searched = dict(self._leaves(section))
         space: dict[str, BaseDistribution] = {}
         for key, node in self.searched.items():
@@ -178,7 +185,7 @@ class Parameters:
             )
 
     def _range(self, key: str, node: Node) -> Range:
-        return Range(key, node, self.defaults.get(key), self._value, self.mistakes)
+        return Range(key, node, self.defaults.get(key), self._value, self.mistakes, self.words)
 
     def _leaves(self, section: Section) -> Iterator[tuple[str, Node]]:
         """`optimizer.lr` with its node, for every known parameter of a mapping of groups."""
@@ -190,9 +197,16 @@ class Parameters:
                 wrong += " (write optimizer: {lr: ...})" * ("." in group)
                 self.mistakes.add(node.line, wrong)
                 continue
+            if group == "augment" and node.value == "off":
+                yield from ((key, Node(node.line, self.defaults[key])) for key in self._augmentations())
+                continue
             for key, leaf in Section(node, section.name(group), self.mistakes, None).nodes.items():
                 if self._known(f"{group}.{key}", section, leaf):
                     yield f"{group}.{key}", leaf
+
+    def _augmentations(self) -> list[str]:
+        """Their defaults are off, in every objective."""
+        return [key for key in self.defaults if key.startswith("augment.")]
 
     def _known(self, key: str, section: Section, leaf: Node) -> bool:
         if self.objective is None or key in self.defaults:
@@ -211,7 +225,7 @@ class Parameters:
         if node.value is BROKEN:
             return None
         try:
-            value = checked(key, node.value, self.defaults.get(key))
+            value = checked(key, node.value, self.defaults.get(key), self.words)
         except ValueError as error:
             self.mistakes.add(node.line, f"{where} is {shown(node)}: {error}")
             return None
@@ -221,4 +235,6 @@ class Parameters:
             except ValueError as error:
                 self.mistakes.add(node.line, f"{where} {error}; 'metric' stands for the study's metric")
                 return None
+        if key == "model.weights" and value:
+            return self._absolute(str(value))
         return value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -18,12 +19,13 @@ from hpo.objective import Value
 from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, nearest, shown, spelled
 
 SCHEDULES = ("cosine", "plateau", "constant")
-#: What text values stand for themselves; the rules of `objectives.class_weights` belong to every objective.
+#: What text values stand for themselves, besides an objective's own `words`.
 WORDS = {
     "schedule.name": SCHEDULES,
     "loss.class_weights": ("none", "inverse_share", "odds", "balanced", "effective_number"),
 }
 
+Words = Mapping[str, tuple[str, ...]]
 #: Reads the value of a parameter (key, node, where it stands); None where a mistake was added.
 ReadValue = Callable[[str, Node, str], Value | None]
 
@@ -41,7 +43,10 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"augment\.mixup", lambda v: v >= 0, "at least 0 (0 = off)"),
     (r"loss\.label_smoothing", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     (r"loss\.(focal_gamma|.*_weight)", lambda v: v >= 0, "at least 0"),
-    (r"augment\.frequency_mask", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    (r"augment\.(frequency_mask|flip|erasing)", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
+    (r"augment\.(crop|colour)", lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    (r"augment\..*", lambda v: v >= 0, "at least 0 (0 = off)"),
+    (r"data\.minority_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     (r"model\.class_heads", lambda v: v >= 1, "at least 1"),
     (r"model\.(.*_)?dropout", lambda v: 0 <= v < 1, "at least 0 and below 1"),
 )
@@ -87,13 +92,14 @@ def contains(distribution: BaseDistribution, value: Value) -> bool:
     return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
-def checked(key: str, value: Any, default: Value | None) -> Value:
+def checked(key: str, value: Any, default: Value | None, words: Words = MappingProxyType({})) -> Value:
     """A parameter's value as the type of its default.
 
     Args:
         key: `optimizer.lr`.
         value: as read.
         default: None where it is unknown because the objective could not be loaded.
+        words: of the objective.
 
     Raises:
         ValueError: with what is needed instead.
@@ -111,8 +117,9 @@ def checked(key: str, value: Any, default: Value | None) -> Value:
         fits, need = default is None or isinstance(value, str), "text"
     if not fits:
         raise ValueError(f"{need} is needed, as its default {shown(default)}{spelled(value)}")
-    if key in WORDS and value not in WORDS[key]:
-        raise ValueError(nearest(str(value), WORDS[key]))
+    allowed = {**WORDS, **words}.get(key)
+    if allowed and value not in allowed:
+        raise ValueError(nearest(str(value), allowed))
     if number:
         for pattern, sane, need in RANGES:
             if re.fullmatch(pattern, key):
@@ -132,15 +139,18 @@ class Range:
         default: of the parameter; None where it is unknown.
         read: reads one value of the parameter.
         mistakes: takes what is wrong.
+        words: of the objective.
     """
 
-    def __init__(self, key: str, node: Node, default: Value | None, read: ReadValue, mistakes: Mistakes) -> None:
+    def __init__(
+        self, key: str, node: Node, default: Value | None, read: ReadValue, mistakes: Mistakes, words: Words
+    ) -> None:
         self.key, self.node, self.default = key, node, default
         self._read, self._mistakes = read, mistakes
         if not isinstance(node.value, dict) and node.value is not BROKEN:
             need = "{float: [low, high]}, {int: [low, high]} or {choice: [a, b]} is needed"
-            if key in WORDS:
-                need = f"{{choice: [a, b]}} of {', '.join(WORDS[key])} is needed, or one of them under fixed"
+            if allowed := {**WORDS, **words}.get(key):
+                need = f"{{choice: [a, b]}} of {', '.join(allowed)} is needed, or one of them under fixed"
             mistakes.add(node.line, f"space.{key} is {shown(node)}: {need}")
             node = Node(node.line, BROKEN)
         self.section = Section(node, f"space.{key}", mistakes, ("float", "int", "choice", "log", "step"))

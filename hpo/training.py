@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, m
 from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import boosted_weights, draw, part
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
+from hpo.weights import read_weights
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
 
@@ -83,7 +85,8 @@ class FoldRun:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.objective, self.arrays, self.feed = objective, arrays, feed
-        self.fold, self.params, self.metric = fold, params, metric
+        self.fold = replace(fold, train=objective.training_rows(arrays, fold.train, params))
+        self.params, self.metric = params, metric
         self.epochs_max, self.seed, self.repeat, self._stop = epochs, seed, repeat, stop
         self.validation, self._per_term = validation, gradient_norms
         self.device = feed.device
@@ -91,11 +94,13 @@ class FoldRun:
         self.epochs: list[Epoch] = []
         self.best_state: dict[str, Tensor] | None = None
 
-        statistics = objective.statistics(arrays, fold.train)
+        statistics = objective.statistics(arrays, self.fold.train)
         self.statistics = {name: value.to(self.device) for name, value in statistics.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed(0, INIT))
             self.model = objective.model(params, statistics)
+        if weights := params.model.get("weights"):
+            objective.initialise(self.model, read_weights(Path(weights)))
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
         self.model = self.model.to(self.device).to(memory_format=layout)
@@ -111,7 +116,7 @@ class FoldRun:
         monitor = self._monitor(params.schedule["monitor"])
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
-        self._weights = boosted_weights(objective.labels(arrays)[fold.train], params.sampling)
+        self._weights = boosted_weights(objective.labels(arrays)[self.fold.train], params.sampling)
         self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property
