@@ -198,15 +198,19 @@ class Parameters:
                 self.mistakes.add(node.line, wrong)
                 continue
             if group == "augment" and node.value == "off":
-                yield from ((key, Node(node.line, self.defaults[key])) for key in self._augmentations())
+                yield from self._off(node)
                 continue
             for key, leaf in Section(node, section.name(group), self.mistakes, None).nodes.items():
                 if self._known(f"{group}.{key}", section, leaf):
                     yield f"{group}.{key}", leaf
 
-    def _augmentations(self) -> list[str]:
-        """Their defaults are off, in every objective."""
-        return [key for key in self.defaults if key.startswith("augment.")]
+    def _off(self, node: Node) -> Iterator[tuple[str, Node]]:
+        """Every augmentation with its strength 0."""
+        for key in (key for key in self.defaults if key.startswith("augment.")):
+            if isinstance(default := self.defaults[key], str):
+                self.mistakes.add(node.line, f"augment: off cannot tell what turns {key} off: write its value instead")
+            else:
+                yield key, Node(node.line, type(default)(0))
 
     def _known(self, key: str, section: Section, leaf: Node) -> bool:
         if self.objective is None or key in self.defaults:

@@ -1,0 +1,125 @@
+"""What an objective adds to the reading of its studies: words of its own, weights to start from, `augment: off`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from hpo.launching import require_weights
+from hpo.objective import DataError, Vocabulary
+from hpo.study import Study, StudyError
+
+
+class Pictures(Vocabulary):
+    """Names of an objective with everything of this page."""
+
+    name = "pictures"
+    terms = ("class",)
+    scores = MappingProxyType({"accuracy": "maximize"})
+    words = MappingProxyType({"loss.null": ("mask", "drop")})
+    defaults = MappingProxyType(
+        {
+            "loss.class_weight": 1.0,
+            "loss.null": "mask",
+            "model.weights": "",
+            "model.width": 8,
+            "augment.shift": 0.5,
+            "augment.flips": True,
+            "augment.copies": 2,
+        }
+    )
+
+
+class Policies(Pictures):
+    """And one whose augmentation has a name."""
+
+    defaults = MappingProxyType({**Pictures.defaults, "augment.policy": "strong"})
+
+
+TEXT = """\
+study: pictures
+objective: pictures
+metric: accuracy
+budget: {trials: 2, epochs: 3}
+space:
+  optimizer: {lr: {float: [1e-4, 1e-2]}}
+"""
+
+
+def read(more: str, vocabulary: Vocabulary | None = None, source: str = "/studies/pictures.yaml") -> Study:
+    return Study.from_text(TEXT + more, source, lambda _: vocabulary or Pictures())
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("fixed: {loss: {'null': drpo}}\n", "line 7: fixed.loss.null is 'drpo': did you mean 'drop'?"),
+        (
+            "configurations: {a: {loss: {'null': zero}}}\n",
+            "line 7: configurations.a.loss.null is 'zero': known are mask, drop",
+        ),
+        ("fixed: {augment: false}\n", "line 7: fixed.augment is false"),
+    ],
+)
+def test_words_that_are_not_known(more: str, message: str) -> None:
+    with pytest.raises(StudyError, match=re.escape(message)):
+        read(more)
+
+
+def test_a_space_of_words_names_those_there_are() -> None:
+    with pytest.raises(StudyError, match=re.escape("{choice: [a, b]} of mask, drop is needed")):
+        read("  loss: {'null': mask}\n")
+
+
+def test_words_are_stored_with_a_study_and_older_ones_have_none() -> None:
+    record = Pictures().vocabulary()
+    assert Vocabulary.from_json(record).words == {"loss.null": ("mask", "drop")}
+    del record["words"]
+    assert Vocabulary.from_json(record).words == {}
+
+
+@pytest.mark.parametrize("place", ["fixed: {augment: off}\n", "configurations: {a: {augment: off}}\n"])
+def test_augment_off_is_strength_zero_throughout(place: str) -> None:
+    study = read(place)
+    values = {**study.fixed, **next(iter(study.configurations.values()))}
+    assert {k: v for k, v in values.items() if k.startswith("augment.")} == {
+        "augment.shift": 0.0,
+        "augment.flips": False,
+        "augment.copies": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("more", "vocabulary", "message"),
+    [
+        ("  augment: off\n", Pictures(), "space.augment is off: write augment: off under fixed or in a configuration"),
+        (
+            "  augment: {shift: {float: [0.1, 1]}}\nconfigurations: {a: {augment: off}}\n",
+            Pictures(),
+            "configurations.a.augment.shift is 0, outside the searched float [0.1, 1] on line 7",
+        ),
+        ("fixed: {augment: off}\n", Policies(), "cannot tell what turns augment.policy off: write its value instead"),
+    ],
+)
+def test_augment_off_where_it_cannot_be(more: str, vocabulary: Vocabulary, message: str) -> None:
+    with pytest.raises(StudyError, match=re.escape(message)):
+        read(more, vocabulary)
+
+
+def test_weights_are_found_relative_to_the_file(tmp_path: Path) -> None:
+    text = "  model: {weights: {choice: ['', b.pt]}}\nfixed: {}\n"
+    study = read(text, source=str(tmp_path / "pictures.yaml"))
+    assert study.space["model.weights"].choices == ("", str(tmp_path / "b.pt"))  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=rf"model.weights: no such file: {tmp_path}/b\.pt; paths are relative"):
+        require_weights(study)
+    (tmp_path / "b.pt").touch()
+    require_weights(study)
+
+
+def test_every_missing_file_of_weights_is_named() -> None:
+    more = "fixed: {model: {weights: a.pt}}\nconfigurations: {x: {}, y: {model: {weights: /w/c.pt, width: 9}}}\n"
+    with pytest.raises(DataError, match=r"no such file: /studies/a\.pt, /w/c\.pt"):
+        require_weights(read(more))
