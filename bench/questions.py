@@ -6,8 +6,9 @@ Every configuration of a study that ships with hpo is trained on every fold, as 
 `--trials` trials is that of the real command, `hpo launch`, whose finalist is retrained on every fold. Beside the
 scores stands the majority predictor: the commonest class of a fold's training rows, said of every validation row.
 
-A configuration's row holds the study's metric over the folds, mean and standard deviation; what the first loss term
-weighs against the second, at its worst and in the last epoch; and the seconds that an epoch takes on one thread.
+A configuration's row holds the study's metric over the folds, mean and standard deviation, and the scores of its
+targets; the metric on the training rows; what the first loss term weighs against the second, at its worst and in the
+last epoch; and the seconds that an epoch takes on one thread, `--workers` trainings going on side by side.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median, stdev
 
@@ -34,6 +37,10 @@ from hpo.objective import Epoch, Fold, Objective
 from hpo.resolve import resolve
 from hpo.study import Study
 from hpo.training import FoldRun
+
+
+#: Arguments of `asked`.
+Asking = tuple[str, Path | None, Path, int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +97,43 @@ def asked(name: str, data: Path | None, cache: Path, epochs: int | None) -> Ques
     return Question(study=study, objective=objective, arrays=arrays, folds=folds)
 
 
-def row_of(name: str, runs: Sequence[FoldRun], question: Question) -> list[object]:
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one training came to, of its best epoch."""
+
+    validation: dict[str, float]
+    train: dict[str, float]
+    ratios: tuple[float, float] | None  #: first term against second: worst, last
+    seconds: tuple[float, ...]  #: of each epoch
+
+
+def trained(asking: Asking, configuration: str, fold: int) -> Trained:
+    """One training in a process of its own, on one thread; `asking` are the arguments of `asked`."""
+    torch.set_num_threads(1)
+    question = asked(*asking)
+    run = question.train(configuration, question.folds[fold])
+    best = run.best
+    return Trained(
+        validation=dict(best.validation) if best else {},
+        train=dict(best.train) if best else {},
+        ratios=_ratios(run.epochs, question.objective.terms),
+        seconds=tuple(epoch.seconds for epoch in run.epochs),
+    )
+
+
+def row_of(name: str, runs: Sequence[Trained], question: Question) -> list[object]:
     """A configuration's row of the table."""
     metric = question.study.metric.name
-    scores = [run.best.get(metric) if run.best else None for run in runs]
-    train = [run.best.train.get(metric) for run in runs if run.best]
-    seconds = median(epoch.seconds for epoch in chain.from_iterable(run.epochs for run in runs))
-    ratios = [_ratios(run.epochs, question.objective.terms) for run in runs]
-    worst, last = (_mean([pair[k] for pair in ratios if pair]) for k in (0, 1))
-    return [name, mean_and_spread(scores), mean_and_spread(train), worst, last, seconds]
+    scores = [mean_and_spread([run.validation.get(score) for run in runs]) for score in scores_of(question.study)]
+    train = mean_and_spread([run.train.get(metric) for run in runs if run.train])
+    worst, last = (_mean([run.ratios[k] for run in runs if run.ratios]) for k in (0, 1))
+    return [name, *scores, train, worst, last, median(chain.from_iterable(run.seconds for run in runs))]
+
+
+def scores_of(study: Study) -> list[str]:
+    """The metric, and every other score that a target of the study names."""
+    named = [target.measure for target in study.targets if target.kind == "score"]
+    return list(dict.fromkeys([study.metric.name, *named]))
 
 
 def _ratios(epochs: Sequence[Epoch], terms: Sequence[str]) -> tuple[float, float] | None:
@@ -126,15 +161,16 @@ def mean_and_spread(scores: Sequence[float | None]) -> str:
 
 def searched(name: str, data: Path | None, trials: int, workers: int) -> list[list[object]]:
     """What `hpo launch` comes to: rows of the winner and of the baseline as it retrained them on every fold."""
-    metric = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve).metric.name
+    scores = scores_of(Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve))
     with tempfile.TemporaryDirectory() as runs:
         words = ["launch", name, "--trials", str(trials), "--workers", str(workers), "--devices", "cpu", "--no-report"]
         _hpo([*words, *([] if data is None else ["--data", str(data.absolute())])], Path(runs))
         final = json.loads(_hpo(["status", name, "--json"], Path(runs)))["final"]
     rows: list[list[object]] = []
     for kind, prefix in ((f"best of {trials} trials", ""), ("its baseline", "baseline_")):
-        value, spread = (final[f"{prefix}{what}"].get(metric, math.nan) for what in ("scores", "spread"))
-        rows.append([kind, f"{value:.3f} ± {spread:.3f}", "-", "-", "-", "-"])
+        values, spread = final[f"{prefix}scores"], final[f"{prefix}spread"]
+        shown = [f"{values.get(s, math.nan):.3f} ± {spread.get(s, math.nan):.3f}" for s in scores]
+        rows.append([kind, *shown, "-", "-", "-", "-"])
     return rows
 
 
@@ -149,32 +185,36 @@ def _hpo(words: Sequence[str], folder: Path) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = arguments("questions", __doc__)
-    parser.add_argument("study", help="that ships with hpo: abr, digits")
+    parser.add_argument("study", help="that ships with hpo: abr, digits, expression")
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
     parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="of the search (%(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at a time, one thread each (%(default)s)")
     options = parser.parse_args(words)
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as cache:
-        question = asked(options.study, options.data, Path(cache), 1 if options.quick else None)
-        rows = list(measured(question, options))
+        asking = (options.study, options.data, Path(cache), 1 if options.quick else None)
+        question = asked(*asking)
+        rows = measured(question, asking, options)
     if options.trials:
         rows += searched(options.study, options.data, options.trials, options.workers)
-    metric, terms = question.study.metric.name, [*question.objective.terms, "-", "-"]
-    header = ["configuration", metric, f"training {metric}", f"{terms[0]}/{terms[1]}, worst", "last", "s per epoch"]
+    scores, terms = scores_of(question.study), [*question.objective.terms, "-", "-"]
+    header = ["configuration", *scores, f"training {scores[0]}", f"{terms[0]}/{terms[1]}, worst", "last", "s per epoch"]
     return conclude("questions", options, [_data(question, options), table(header, rows)])
 
 
-def measured(question: Question, options: argparse.Namespace) -> list[list[object]]:
+def measured(question: Question, asking: Asking, options: argparse.Namespace) -> list[list[object]]:
     """The majority predictor's row and that of every configuration."""
     rows: list[list[object]] = []
+    scores = scores_of(question.study)
     if question.study.metric.name == "macro_f1":
         said = mean_and_spread([question.majority(fold) for fold in question.folds])
-        rows.append(["majority predictor", said, "-", "-", "-", "-"])
-    for name in question.study.configurations:
-        runs = [question.train(name, fold) for fold in question.folds]
-        rows.append(row_of(name, runs, question))
-        print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
+        rows.append(["majority predictor", said, *["-"] * (len(scores) + 3)])
+    names = options.only or list(question.study.configurations)
+    with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        trainings = {n: [pool.submit(trained, asking, n, fold.index) for fold in question.folds] for n in names}
+        for name, futures in trainings.items():
+            rows.append(row_of(name, [future.result() for future in futures], question))
+            print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
     return rows
 
 
