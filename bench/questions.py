@@ -38,7 +38,6 @@ from hpo.resolve import resolve
 from hpo.study import Study
 from hpo.training import FoldRun
 
-
 #: Arguments of `asked`.
 Asking = tuple[str, Path | None, Path, int | None]
 
