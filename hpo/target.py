@@ -9,6 +9,8 @@ from typing import Literal
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.schedule import best_epoch
 
+Kind = Literal["score", "gap", "improvement", "balance"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
@@ -16,11 +18,12 @@ class Target:
 
     `score`: a loss or score of the model that is kept, or its best value up to `by_epoch`. `gap`: by how much that
     model is better on the training rows than on the validation rows. `improvement`: from the first full validation to
-    the best one of the first `over_epochs` epochs.
+    the best one of the first `over_epochs` epochs. `balance`: how many times as large the larger of two weighted
+    training terms is as the smaller, in the epoch whose model is kept.
     """
 
-    kind: Literal["score", "gap", "improvement"]
-    measure: str  #: name of a loss or score
+    kind: Kind
+    measure: str  #: name of a loss or score; of a balance `FIRST/SECOND`, two terms in the objective's order
     direction: Direction  #: of the measure
     at_least: float | None = None  #: exactly one of the two bounds is set
     at_most: float | None = None
@@ -36,7 +39,8 @@ class Target:
             min_epochs: no model is kept before this epoch.
 
         Returns:
-            The value and the verdict; None twice where it cannot be measured (score missing, too few epochs).
+            The value and the verdict; None twice where it cannot be measured (score missing, too few epochs, a term
+            that is 0 or off).
         """
         value = self._value(epochs, metric, min_epochs)
         if value is None:
@@ -55,6 +59,9 @@ class Target:
             early = [v for e in epochs if e.number <= self.by_epoch and (v := e.get(self.measure)) is not None]
             return max(early, key=lambda v: sign * v, default=None)
         kept = best_epoch(epochs, metric, min_epochs)
+        if self.kind == "balance":
+            ratio = kept.ratios().get(self.measure) if kept else None
+            return None if ratio is None else max(ratio, 1 / ratio)
         validation = kept.get(self.measure) if kept else None
         if kept is None or validation is None or self.kind == "score":
             return validation
@@ -68,4 +75,7 @@ class Target:
             return f"train-validation gap of {self.measure} {bound}"
         if self.kind == "improvement":
             return f"improvement of {self.measure} {bound} over {self.over_epochs} epochs"
+        if self.kind == "balance":
+            first, second = self.measure.split("/")
+            return f"weighted loss terms {first} and {second} within a factor of {self.at_most:g}"
         return f"{self.measure} {bound}" + (f" by epoch {self.by_epoch}" if self.by_epoch else "")

@@ -138,12 +138,16 @@ def test_every_target_is_shown_with_its_number_or_as_not_measurable(tmp_path: Pa
         Target(kind="score", measure="f1.macro", direction="maximize", at_least=0.55),
         Target(kind="gap", measure="accuracy", direction="maximize", at_most=0.25),
         Target(kind="score", measure="f1.paw_withdraw", direction="maximize", at_least=0.4),
+        Target(kind="balance", measure="behaviour/pain", direction="minimize", at_most=10),
     ]
     trials, jobs, final = promoted()
     text = page(tmp_path, trials=trials, jobs=jobs, final=final, targets=targets)
     assert "f1.macro at least 0.55 | 0.446 missed | 0.600 reached |" in text
     assert "accuracy at most 0.25 | 0.335 missed | 0.189 reached |" in text
     assert "f1.paw_withdraw at least 0.4 | not measurable | not measurable | not measurable |" in text
+    assert re.search(
+        r"terms behaviour and pain within a factor of 10 \| [\d.]+ missed \| [\d.]+ missed \| .*on 0 of 5", text
+    )
     assert "reached on 5 of 5 folds" in text
     alone = page(tmp_path, trials=trials, targets=targets)
     assert "0.600 reached | not promoted yet |" in alone

@@ -6,6 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -405,6 +406,27 @@ def test_mistakes_of_grammar_say_what_to_mend(text: str, message: str) -> None:
         (TARGET, "{gap: loss, at_most: 0.5, by_epoch: 3}", "belongs to a target of the kind score"),
         (TARGET, "{improvement: loss, at_least: 0.1}", "line 18: targets[0].over_epochs is missing"),
         (TARGET, "{score: loss, gap: loss, at_most: 0.1}", "needs exactly one of score, gap and improvement"),
+        (TARGET, "{score: loss, balance: [class, peak], at_most: 9}", "or balance, with two terms"),
+        (TARGET, "{balance: [clas, peak], at_most: 9}", "'clas', which is no loss term of the objective; did you mean"),
+        (TARGET, "{balance: [class, loss.peak], at_most: 9}", "targets[0].balance names 'loss.peak', which is no loss"),
+        (
+            TARGET,
+            "{balance: [class, 3], at_most: 9}",
+            "names 3, which is no loss term of the objective; known are class,",
+        ),
+        (TARGET, "{balance: [class, class], at_most: 9}", "is ['class', 'class']: two different loss terms are needed"),
+        (
+            TARGET,
+            "{balance: [class], at_most: 9}",
+            "is ['class']: two different loss terms are needed, [FIRST, SECOND]",
+        ),
+        (TARGET, "{balance: class, at_most: 9}", "balance is 'class': two different loss terms are needed"),
+        (TARGET, "{balance: [class, .nan], at_most: 9}", "line 18: .nan is not a finite number"),
+        (TARGET, "{balance: [class, peak], at_least: 9}", "does not fit a balance: smaller is better; use at_most"),
+        (TARGET, "{balance: [class, peak]}", "line 18: targets[0] needs at_most: the number to reach"),
+        (TARGET, "{balance: [class, peak], at_most: 1}", "at_most is 1: a number above 1 is needed"),
+        (TARGET, "{balance: [class, peak], at_most: 9, by_epoch: 3}", "belongs to a target of the kind score"),
+        (TARGET, "{balance: [class, peak], at_most: 9, over_epochs: 3}", "belongs to a target of the kind improvement"),
         (TARGET, "3", "targets[0] is 3: a mapping of keys to values is needed"),
     ],
 )
@@ -658,12 +680,51 @@ def test_no_model_is_kept_before_min_epochs() -> None:
     assert found.reached(CURVE, Metric("macro_f1", "maximize"), min_epochs=4) == (0.5, False)
 
 
+def weighted(peak: float, peak_weight: float) -> Epoch:
+    """The kept epoch of a training whose term `class` is 2.0 at weight 0.5."""
+    (epoch,) = epochs((3.0, 3.0, 0.5))
+    terms = {"loss.class": 2.0, "loss.peak": peak}
+    return replace(epoch, train=terms, weights={"class": 0.5, "peak": peak_weight})
+
+
+@pytest.mark.parametrize("pair", ["[class, peak]", "[peak, class]"])
+@pytest.mark.parametrize(
+    ("peak", "weight", "expected"),
+    [
+        (4.0, 1.0, (4.0, True)),
+        (0.5, 0.25, (8.0, True)),  # the other one is the larger
+        (1.0, 1.0, (1.0, True)),
+        (20.0, 0.5, (10.0, True)),
+        (0.0005, 1.0, (2000.0, False)),
+        (0.0, 1.0, (None, None)),  # nothing to compare with
+        (4.0, 0.0, (None, None)),  # still off in the curriculum
+    ],
+)
+def test_a_balance_compares_the_weighted_terms_of_the_kept_epoch(
+    pair: str, peak: float, weight: float, expected: tuple[float | None, bool | None]
+) -> None:
+    (found,) = read(changed(TARGET, f"{{balance: {pair}, at_most: 10}}")).targets
+    better = replace(weighted(peak, weight), number=2, validation={"loss": 3.0, "macro_f1": 0.6})
+    value, reached = found.reached([weighted(7.0, 7.0), better, weighted(0.1, 9.0)], Metric("macro_f1", "maximize"))
+    assert (value, reached) == (expected[0] if expected[0] is None else pytest.approx(expected[0]), expected[1])
+    assert found.reached([], Metric("macro_f1", "maximize")) == (None, None)
+
+
+def test_terms_that_change_places_are_the_same_target() -> None:
+    first, second = (
+        read(changed(TARGET, f"{{balance: {p}, at_most: 10}}")) for p in ("[class, peak]", "[peak, class]")
+    )
+    assert first.targets == second.targets and differences(first, second) == ([], [])
+
+
 def test_a_target_reads_like_a_sentence() -> None:
     both: dict[str, Any] = {"measure": "loss", "direction": "minimize"}
     assert str(read().targets[0]) == "macro_f1 at least 0.3 by epoch 5"
     assert str(Target(kind="gap", at_most=0.5, **both)) == "train-validation gap of loss at most 0.5"
     over = Target(kind="improvement", at_least=0.1, over_epochs=50, **both)
     assert str(over) == "improvement of loss at least 0.1 over 50 epochs"
+    balance = Target(kind="balance", measure="class/peak", direction="minimize", at_most=10)
+    assert str(balance) == "weighted loss terms class and peak within a factor of 10"
 
 
 # -- launching a changed file
