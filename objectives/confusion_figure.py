@@ -15,6 +15,8 @@ Columns = Mapping[str, np.ndarray]
 #: A title, what to look for, and the figure.
 Shown = tuple[str, str, go.Figure]
 
+#: Behind the dark words that the pointer brings up: plotly would take the colour of the cell or pixel.
+HOVER = {"bgcolor": "#F0F0F0"}
 #: Characters of a class's name at an axis.
 LONGEST = 22
 
@@ -42,6 +44,7 @@ def confusion(predictions: Columns, classes: Sequence[str], title: str) -> Shown
             xgap=1,
             ygap=1,
             showscale=False,  # it would take the room of two classes
+            hoverlabel=HOVER,
             hovertemplate="truth %{y}<br>predicted %{x}<br>%{customdata} rows, %{z:.0%} of the row<extra></extra>",
         )
     )

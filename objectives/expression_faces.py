@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from objectives.confusion_figure import Columns, Shown
+from objectives.confusion_figure import HOVER, Columns, Shown
 
 #: Panels, in three columns, and the longest side of an image in pixels: even twelve of noise stay under 300 kB.
 PANELS, COLUMNS, SIDE = 12, 3, 76
@@ -40,7 +40,7 @@ def faces(examples: Columns, units: Sequence[str]) -> Shown | None:
         image = _small(examples["image"][k])
         said = list(_sentences(examples, k, units))
         hover = "<br>".join(_plain(text) for text in (*_where(examples, k), *said)) + "<extra></extra>"
-        figure.add_trace(go.Image(source=_data_uri(image), hovertemplate=hover), **cell)
+        figure.add_trace(go.Image(source=_data_uri(image), hovertemplate=hover, hoverlabel=HOVER), **cell)
         truth = str(examples["truth"][k])
         colour = UNKNOWN if not truth else RIGHT if truth == str(examples["prediction"][k]) else WRONG
         frame = {"showline": True, "mirror": True, "linecolor": colour, "linewidth": 3, "tickvals": [], "ticks": ""}
