@@ -15,9 +15,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-Columns = Mapping[str, np.ndarray]
-#: A title, what to look for, and the figure.
-Shown = tuple[str, str, go.Figure]
+from objectives.confusion_figure import Columns, confusion
+from objectives.confusion_figure import Shown as Shown  # of `figures`
 
 #: Of Okabe and Ito: recorded, restored and predicted, picked by an expert.
 RECORDED, RESTORED, PICKED = "rgba(128,128,128,0.8)", "#D55E00", "#0072B2"
@@ -30,7 +29,7 @@ def figures(predictions: Columns, examples: Columns, info: Mapping[str, Any]) ->
     found = [
         peaks(predictions, "latency_ms", "Latency of wave V", "ms"),
         peaks(predictions, "amplitude_uv", "Amplitude of wave V", "µV"),
-        confusion(predictions, info["classes"]),
+        confusion(predictions, info["classes"], "Hearing class: truth and prediction"),
         waveforms(examples, float(info["sampling_rate_hz"])),
     ]
     return [shown for shown in found if shown is not None]
@@ -70,38 +69,6 @@ def peaks(predictions: Columns, name: str, title: str, unit: str) -> Shown | Non
         "that one fold's subjects differ."
     )
     return title, caption, figure.update_layout(height=460)
-
-
-def confusion(predictions: Columns, classes: list[str]) -> Shown | None:
-    """Truth down, prediction across, as counts; the shade is the share of the row."""
-    truth, predicted = predictions["truth"], predictions["prediction"]
-    counts = np.asarray([[np.sum((truth == t) & (predicted == p)) for p in classes] for t in classes])
-    support = counts.sum(1, keepdims=True)
-    if not counts.any():
-        return None
-    names = [escape(name) for name in classes]
-    figure = go.Figure(
-        go.Heatmap(
-            x=names,
-            y=names,
-            z=counts / np.maximum(support, 1),
-            text=counts,
-            texttemplate="%{text}",
-            zmin=0,
-            zmax=1,
-            colorscale=[[0, "rgba(0,114,178,0)"], [1, "rgba(0,114,178,0.6)"]],
-            colorbar={"tickformat": ".0%", "thickness": 12},
-            hovertemplate="truth %{y}<br>predicted %{x}<br>%{text} rows, %{z:.0%} of the row<extra></extra>",
-        )
-    )
-    figure.update_xaxes(title_text="predicted", type="category", showgrid=False)
-    figure.update_yaxes(title_text="truth", type="category", showgrid=False, autorange="reversed")
-    caption = (
-        f"{counts.sum()} rows with a class, {np.trace(counts) / counts.sum():.0%} of them on the diagonal; always to "
-        f"say the most frequent class would be right for {support.max() / counts.sum():.0%}. The shade is the "
-        "share of a row; a column that is filled throughout is a class that the network says of everything."
-    )
-    return "Hearing class: truth and prediction", caption, figure.update_layout(height=430)
 
 
 def waveforms(examples: Columns, rate_hz: float) -> Shown | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, mean_absolute_error
+from sklearn.metrics import mean_absolute_error
 
 from objectives import abr_figures
 
@@ -58,19 +58,6 @@ def test_peaks_stand_against_picks_with_the_error_of_each_fold() -> None:
         assert list(trace.x) == truth[ours].tolist() and list(trace.y) == said[ours].tolist()
     (line,) = figure.layout.shapes
     assert (line.x0, line.x1) == (line.y0, line.y1), "the line of agreement"
-
-
-def test_the_confusion_matrix_is_scikit_learns() -> None:
-    p = predictions()
-    shown = abr_figures.confusion(p, CLASSES)
-    assert shown is not None
-    labelled = p["truth"] != ""
-    expected = confusion_matrix(p["truth"][labelled], p["prediction"][labelled], labels=CLASSES)
-    (heat,) = shown[2].data
-    assert np.array_equal(heat.text, expected)
-    np.testing.assert_allclose(heat.z, expected / expected.sum(1, keepdims=True))
-    assert f"{labelled.sum()} rows with a class, {np.trace(expected) / expected.sum():.0%} of them" in shown[1]
-    assert "<b>" not in str(heat.x) and "&lt;b&gt;above" in str(heat.x)
 
 
 def test_examples_show_recording_restoration_and_both_peaks() -> None:
