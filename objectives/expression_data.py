@@ -13,8 +13,6 @@ import numpy as np
 
 #: Parts of a partition file.
 TRAIN, VALIDATION, TEST = 0, 1, 2
-#: Problems an error lists before it only counts them.
-MOST_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
