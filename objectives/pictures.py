@@ -103,11 +103,11 @@ def square(path: Path, side: int) -> np.ndarray:
         if not (width and height):
             raise ValueError("it has no pixels")
         deep = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in _DEEP)
-        upright = ImageOps.exif_transpose(opened)
-        picture = _rgb(_shallow(upright) if deep else upright)
-    scale = side / max(picture.size)
-    size = [max(1, round(length * scale)) for length in picture.size]
-    picture = picture.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+        ImageOps.exif_transpose(opened, in_place=True)  # a copy of a large picture is a quarter of a GiB
+        picture = _rgb(_shallow(opened) if deep else opened)
+        scale = side / max(picture.size)
+        size = [max(1, round(length * scale)) for length in picture.size]
+        picture = picture.resize((size[0], size[1]), Image.Resampling.BILINEAR)
     framed = Image.new("RGB", (side, side))
     framed.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.ascontiguousarray(np.asarray(framed).transpose(2, 0, 1))
@@ -122,6 +122,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in ("I", "F"):
         raise ValueError("32-bit greyscale does not say what is white; 8 or 16 bits do")
     if not picture.has_transparency_data:
-        return picture.convert("RGB")
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
     seen = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    white = Image.new("RGB", seen.size, "white")
+    white.paste(seen, mask=seen)
+    return white
