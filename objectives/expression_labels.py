@@ -83,22 +83,23 @@ def read_lines(path: Path, problems: list[str]) -> Labels:
 def read_groups(path: Path, problems: list[str]) -> Labels:
     """The groups of groups.csv, with what is wrong with its form added to `problems`."""
     found: dict[str, Label] = {}
+    before = len(problems)
     reader = csv.reader(StringIO(_text(path, problems) or ""))
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in ("filename", "group") if header.count(name) != 1]
-        if header and missing:
+        if missing and len(problems) == before:
             problems.append(f"{path.name}, line 1: not one column {some(missing)} but {some(header)[:60]!r}")
-        elif header:
-            for cells in reader:
-                row = dict(zip(header, map(str.strip, cells), strict=False))
-                if not (row.get("filename") and row.get("group")):
-                    if any(row.values()):
-                        problems.append(f"{path.name}, line {reader.line_num}: filename or group is empty; give both")
-                else:
-                    _add(found, row["filename"], Label(reader.line_num, row["group"]), path, problems)
+        for cells in reader if not missing else ():
+            row = dict(zip(header, map(str.strip, cells), strict=False))
+            if row.get("filename") and row.get("group"):
+                _add(found, row["filename"], Label(reader.line_num, row["group"]), path, problems)
+            elif any(row.values()):
+                problems.append(f"{path.name}, line {reader.line_num}: filename or group is empty; give both")
     except csv.Error as error:
         problems.append(f"{path.name}: not a CSV file ({error}); save the table as comma-separated text")
+    if not found and len(problems) == before:
+        problems.append(f"{path.name}: no rows below the header; fill it or remove it")
     return Labels(path.name, found)
 
 

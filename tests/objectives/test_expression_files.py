@@ -202,6 +202,8 @@ CHANGED: list[tuple[Mapping[str, str | None], str]] = [
         "groups.csv: not a CSV file (field larger than field limit (131072)); save the table as comma-separated text",
     ),
     ({"groups.csv": ""}, "groups.csv: the file is empty; fill it or remove it"),
+    ({"groups.csv": "filename,group\n\n"}, "groups.csv: no rows below the header; fill it or remove it"),
+    ({"groups.csv": "\nfilename,group\n"}, "groups.csv, line 1: not one column filename, group but ''"),
     # classes.json
     ({"classes.json": "{\n'"}, "classes.json, line 2: not JSON (Expecting property name"),
     ({"classes.json": "[" * 100_000}, "classes.json: not JSON ("),
