@@ -38,9 +38,8 @@ from objectives.abr_data import (
     STATICS,
     Grid,
     Recordings,
-    listing,
-    some,
 )
+from objectives.problems import listing, some
 
 FILE_NAME = "waveforms.csv"
 #: Optional columns that say when samples were taken, and what holds for files without them.

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -28,8 +28,6 @@ LOWEST_RATE_HZ = 2_000
 EARLIEST_MS = 4.0
 #: No number of a recording is larger: a volt is 1e6 uV, and float32 must hold its square.
 LARGEST = 1e9
-#: Problems an error lists before it only counts them.
-MOST_LISTED = 20
 #: Half the gap between two classes, dB above threshold: levels come in steps of 5 dB, what lies between goes to the
 #: nearer class.
 _CLASS_EDGES_DB = (0, 12.5, 32.5)
@@ -144,16 +142,3 @@ class Recordings:
 def class_of_level(above_threshold_db: np.ndarray) -> np.ndarray:
     """Class 0 to 3 of levels in dB above threshold: below, 0-10, 15-30, more than 30; int64 of the same shape."""
     return np.asarray(np.digitize(above_threshold_db, _CLASS_EDGES_DB), np.int64)
-
-
-def listing(source: object, problems: Sequence[str]) -> str:
-    """The text of an error that says all that is wrong at once."""
-    lines = [f"{source}: {len(problems)} problem{'s' if len(problems) > 1 else ''}", *problems[:MOST_LISTED]]
-    if len(problems) > MOST_LISTED:
-        lines.append(f"and {len(problems) - MOST_LISTED} more")
-    return "\n  ".join(lines)
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Names for a sentence."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

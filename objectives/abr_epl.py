@@ -32,8 +32,9 @@ from pathlib import Path
 import numpy as np
 
 from hpo.objective import DataError
-from objectives.abr_data import Grid, Recordings, class_of_level, listing, some
+from objectives.abr_data import Grid, Recordings, class_of_level
 from objectives.abr_epl_files import MAGIC, Analysis, Recording, read_analysis, read_recording
+from objectives.problems import listing, some
 
 _NAME = re.compile(r"(?P<kind>[A-Za-z]+)-(?P<animal>.+)-(?P<run>\d+)")
 _ANALYSIS = re.compile(r"(?P<recording>.+?)(-(?P<freq>[\d.]+)kHz(-\w+)?)?-analyzed\.txt", re.IGNORECASE)

@@ -1,0 +1,243 @@
+"""Read a folder of faces in the layout of RAF-CE, or images without labels.
+
+Images lie anywhere in the folder, label files in the folder itself (`objectives.expression_labels` says what they
+hold); RAF-CE puts its name before theirs, `RAFCE_emolabel.txt`. All files call an image by the same name, its file name
+or its path in the folder. A name is looked up among the images found there and never opened as a path, so that a label
+file cannot point out of the folder. RAF-CE's labels name `0001.jpg` where its aligned faces are `0001_aligned.jpg`;
+that one is taken where there is no image of the name itself.
+
+Without a file of emotions the images are unlabelled: enough for predictions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from hpo.objective import DataError
+from objectives import expression_labels as label_files
+from objectives import pictures
+from objectives.expression_data import TEST, TRAIN, VALIDATION, Faces
+from objectives.expression_labels import Labels, Names
+from objectives.problems import listing, some
+
+EMOTIONS, UNITS, PARTS, GROUPS, CLASSES = "emolabel.txt", "AUlabel.txt", "partition.txt", "groups.csv", "classes.json"
+#: What a part is called where it is counted.
+_PARTS = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+_WANTED = f"give an image, a folder of images, or one with {EMOTIONS} beside or above its images"
+
+
+def read(source: Path) -> Faces:
+    """Read labels and find the images they name; the images themselves are decoded later, by `Faces.pictures`.
+
+    Raises:
+        DataError: with file, line, value and way out of everything that is wrong in the folder, MOST_LISTED at most.
+    """
+    if source.is_file():
+        lacks = "a single image is read without labels; give the folder that holds its label files"
+        return _unlabelled(source.parent, [source.name], lacks)
+    if not source.is_dir():
+        raise DataError(f"{source}: no such file or folder; {_WANTED}")
+    images = _images(source)
+    if not images:
+        raise DataError(f"{source}: no images ({', '.join(pictures.ENDINGS)}); {_WANTED}")
+    problems: list[str] = []
+    files = _label_files(source, problems)
+    if not files:
+        return _unlabelled(source, images, f"no file of emotions ({EMOTIONS}); only predictions do without labels")
+    if EMOTIONS not in files:
+        others = some([path.name for path in files.values()])
+        problems.append(f"no {EMOTIONS} beside {others}; add it, or remove them to predict on the images alone")
+        raise DataError(listing(source, problems))
+    return _labelled(source, images, files, problems)
+
+
+def _unlabelled(folder: Path, images: Sequence[str], lacks: str) -> Faces:
+    return Faces(
+        file=np.asarray(images),
+        emotion=np.full(len(images), -1),
+        units=np.empty((len(images), 0), np.int64),
+        classes=(),
+        unit_names=(),
+        pictures=partial(pictures.squares, folder, images),
+        unlabelled=lacks,
+    )
+
+
+def _images(folder: Path) -> list[str]:
+    """Paths in the folder of all that looks like an image, hidden ones left out."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in pictures.ENDINGS)
+    shown = (path for path in found if not any(part.startswith(".") for part in path.parts))
+    return sorted(path.as_posix() for path in shown if (folder / path).is_file())
+
+
+def _label_files(folder: Path, problems: list[str]) -> dict[str, Path]:
+    """The file of each kind that is there, in the order of the kinds."""
+    there = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = {}
+    for kind in (EMOTIONS, UNITS, PARTS):
+        of_kind = [path for path in there if path.name.lower().endswith(kind.lower())]
+        if len(of_kind) > 1:
+            names = some([path.name for path in of_kind])
+            problems.append(f"{names}: {len(of_kind)} files of one kind (*{kind}); keep one")
+        if of_kind:
+            found[kind] = of_kind[0]
+    return found
+
+
+def _labelled(folder: Path, images: Sequence[str], files: Mapping[str, Path], problems: list[str]) -> Faces:
+    labels = {kind: label_files.read_lines(path, problems) for kind, path in files.items()}
+    if (folder / GROUPS).is_file():
+        labels[GROUPS] = label_files.read_groups(folder / GROUPS, problems)
+    listed = label_files.read_names(folder / CLASSES, problems) if (folder / CLASSES).is_file() else Names()
+    emotions = labels[EMOTIONS]
+    names = list(emotions.of)
+    if not names:
+        raise DataError(listing(folder, problems))
+    problems += _out_of_step(labels)
+    where, aligned = _find(images, emotions, problems)
+
+    classes, emotion = label_files.emotions(emotions, listed.classes, problems)
+    codes, units = _units(labels.get(UNITS), listed, names, problems)
+    part = _parts(labels, names, problems)
+    group = labels.get(GROUPS)
+    if problems:
+        raise DataError(listing(folder, problems))
+
+    notes = [*_changes(images, where, aligned), *_unit_notes(labels.get(UNITS), units)]
+    if part is not None:
+        notes.append(f"{labels[PARTS].file}: {_counts(part)}")
+    return Faces(
+        file=np.asarray(names),
+        emotion=np.asarray(emotion, np.int64),
+        units=units,
+        classes=classes,
+        unit_names=tuple(f"AU{code}" for code in codes),
+        group=None if group is None else np.asarray([group.of[name].text for name in names]),
+        part=part,
+        pictures=partial(pictures.squares, folder, where),
+        notes=tuple(notes),
+    )
+
+
+def _out_of_step(labels: Mapping[str, Labels]) -> Iterator[str]:
+    """Images that one file names and another does not."""
+    emotions = labels[EMOTIONS]
+    for kind, other in labels.items():
+        if kind == EMOTIONS:
+            continue
+        for have, lack in ((emotions, other), (other, emotions)):
+            names = [name for name in have.of if name not in lack.of]
+            if names and lack.of:  # an empty file is a problem already
+                yield f"{have.file} names {_numbered(have, names)}, {lack.file} does not; add or remove them"
+
+
+def _numbered(labels: Labels, names: Sequence[str]) -> str:
+    count = f"{len(names)} image{'s' if len(names) > 1 else ''}"
+    return f"{count} ({some([f'{name} in line {labels.of[name].line}' for name in names])})"
+
+
+def _find(images: Sequence[str], labels: Labels, problems: list[str]) -> tuple[list[str], list[str]]:
+    """Where in the folder the images are that a file names, and which of them are there as aligned ones alone."""
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for image in images:
+        by_name[PurePosixPath(image).name].append(image)
+    known = set(images)
+    where: list[str] = []
+    missing: list[str] = []
+    aligned: list[str] = []
+    first: dict[str, str] = {}
+    for name in labels.of:
+        path = PurePosixPath(name)
+        other = f"{path.stem}_aligned{path.suffix}"
+        if str(path) == path.name:
+            found = by_name.get(path.name) or by_name.get(other, [])
+        else:
+            found = [str(path)] if str(path) in known else []
+        if not found:
+            missing.append(name)
+            continue
+        if len(found) > 1:
+            twice = f"{name} is there {len(found)} times ({some(found)})"
+            problems.append(f"{labels.at(name)}: {twice}; keep one, or give its path in the folder")
+        elif (same := first.setdefault(found[0], name)) != name:
+            problems.append(f"{labels.at(name)}: {name} is the image of line {labels.of[same].line}; keep one")
+        elif PurePosixPath(found[0]).name == other:
+            aligned.append(other)
+        where.append(found[0])
+    if missing:
+        problems.append(f"{labels.file} names {_numbered(labels, missing)}, the folder has none; add or remove them")
+    return where, aligned
+
+
+def _units(
+    labels: Labels | None, listed: Names, names: Sequence[str], problems: list[str]
+) -> tuple[tuple[int, ...], np.ndarray]:
+    """Codes of the units, and int64 `[rows, unit]`."""
+    if labels is None:
+        return (), np.empty((len(names), 0), np.int64)
+    codes, found = label_files.units(labels, listed.units, problems)
+    active = dict(zip(labels.of, found, strict=True))
+    rows = [active.get(name) for name in names]
+    table = [[-1 if row is None else int(code in row) for code in codes] for row in rows]
+    return codes, np.asarray(table, np.int64).reshape(len(names), len(codes))
+
+
+def _parts(labels: Mapping[str, Labels], names: Sequence[str], problems: list[str]) -> np.ndarray | None:
+    """int64 `[rows]`, or None without a partition."""
+    if PARTS not in labels:
+        return None
+    own, groups = labels[PARTS], labels.get(GROUPS)
+    found = dict(zip(own.of, label_files.parts(own, problems), strict=True))
+    part = np.asarray([found.get(name, -1) for name in names], np.int64)
+    if own.of and (part >= 0).all():
+        if not (part == TRAIN).any():
+            problems.append(f"{own.file}: part {TRAIN} (train) has no rows; there is nothing to learn from")
+        if not (part == VALIDATION).any() and groups is None:
+            text = f"part {VALIDATION} (validation) has no rows, and without {GROUPS} there are no other folds"
+            problems.append(f"{own.file}: {text}; move rows to it, add {GROUPS}, or remove the file")
+    if groups is not None:
+        problems += _torn(groups, found)
+    return part
+
+
+def _torn(groups: Labels, part: Mapping[str, int]) -> Iterator[str]:
+    """Groups that would be learnt from and tested on."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for name, label in groups.of.items():
+        members[label.text].append(name)
+    for group, names in members.items():
+        tested = [name for name in names if part.get(name) == TEST]
+        learnt = [name for name in names if part.get(name) in (TRAIN, VALIDATION)]
+        if tested and learnt:
+            text = f"{some(tested)} in part {TEST} (test) and {some(learnt)} in others"
+            yield f"group {group!r} has {text}: what is learnt would be tested on; move them to one side"
+
+
+def _counts(part: np.ndarray) -> str:
+    counts = ", ".join(f"{number} = {name} {(part == number).sum()}" for number, name in _PARTS.items())
+    return counts + ("" if (part == TEST).any() else "; nothing is set aside for a final test")
+
+
+def _changes(images: Sequence[str], where: Sequence[str], aligned: Sequence[str]) -> Iterator[str]:
+    """What is read in another way than the files say, or not at all."""
+    named = set(where)
+    if others := [image for image in images if image not in named]:
+        count = "1 image has" if len(others) == 1 else f"{len(others)} images have"
+        yield f"{count} no emotion label and {'was' if len(others) == 1 else 'were'} left out: {some(others)}"
+    if aligned:
+        yield f"read in place of images of the names that the labels give: {some(aligned)}"
+
+
+def _unit_notes(labels: Labels | None, units: np.ndarray) -> Iterator[str]:
+    if labels is None:
+        yield f"no {UNITS}: action units are not learnt"
+        return
+    if nobody := sum(label.text.strip().lower() == "null" for label in labels.of.values()):
+        yield f"nobody looked for action units in {nobody} of {len(units)} images (null)"
+    if halves := [name for name, label in labels.of.items() if label_files.halves(label.text)]:
+        yield f"units of one side or lip alone (L12, B23) are active units in {some(halves)}"
