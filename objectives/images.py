@@ -75,7 +75,7 @@ def augmented(image: Tensor, strengths: Strengths, generator: torch.Generator) -
     factors = low + colour * (1 + _read(strengths.colour, draw) - low)
     box = _drawn_box(erasing, _read(strengths.erasing, draw), image.shape[-1])
     changed = erased(jittered(warped(image.float(), matrix), *factors), *box)
-    return changed.round_().to(torch.uint8)
+    return changed.round().to(torch.uint8)
 
 
 def affine(mirrored: Tensor, angle: Tensor, scale: Tensor, right: Tensor, down: Tensor) -> Tensor:
@@ -117,9 +117,9 @@ def jittered(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
     `adjust_saturation`: contrast is the distance from the image's mean grey level, saturation that from each pixel's.
     """
     factors = [factor.to(image.dtype)[:, None, None, None] for factor in (brightness, contrast, saturation)]
-    image = (image * factors[0]).clamp_(0, WHITE)
-    image = (image * factors[1]).add_(_grey(_mean_colour(image)) * (1 - factors[1])).clamp_(0, WHITE)
-    return (image * factors[2]).add_(_grey(image) * (1 - factors[2])).clamp_(0, WHITE)
+    image = (image * factors[0]).clamp(0, WHITE)
+    image = (image * factors[1]).add_(_grey(_mean_colour(image)) * (1 - factors[1])).clamp(0, WHITE)
+    return (image * factors[2]).add_(_grey(image) * (1 - factors[2])).clamp(0, WHITE)
 
 
 def erased(image: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ def _drawn_box(draw: Tensor, probability: Tensor, side: int) -> tuple[Tensor, Te
 def _grey(image: Tensor) -> Tensor:
     """Luminance `[rows, 1, ...]` of `[rows, 3, ...]`."""
     red, green, blue = image.split(1, dim=1)
-    return (red * GREY[0]).add_(green * GREY[1]).add_(blue * GREY[2])
+    return red * GREY[0] + green * GREY[1] + blue * GREY[2]
 
 
 def _mean_colour(image: Tensor) -> Tensor:
