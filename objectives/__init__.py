@@ -13,5 +13,9 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "objectives.abr:Abr",
             "Is there a brainstem response in a waveform, how far above threshold, and where is its wave V?",
         ),
+        "expression": (
+            "objectives.expression:Expression",
+            "Which emotion does a face show, and which of its action units move?",
+        ),
     }
 )

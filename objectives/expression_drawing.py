@@ -204,7 +204,9 @@ def _brows(sheet: _Sheet, person: Person, active: Units) -> None:
     for side in SIDES:
         start = side * (0.17 - 0.06 * active[4])
         centre = person.eye_distance
-        brow = _curve((start, inner), (side * centre, 2 * middle - (inner + outer) / 2), (side * (centre + 0.24), outer))
+        brow = _curve(
+            (start, inner), (side * centre, 2 * middle - (inner + outer) / 2), (side * (centre + 0.24), outer)
+        )
         sheet.stroke(brow + sheet.turn, person.brow_thickness, person.hair, 0.95)
         furrow = _curve((side * 0.045, inner - 0.06), (side * 0.07, inner + 0.05), (side * 0.04, inner + 0.15))
         sheet.stroke(furrow + sheet.turn, 0.034, shade, active[4] + 0.25 * person.lines)

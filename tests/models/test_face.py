@@ -120,7 +120,7 @@ def test_running_statistics_of_lanes_are_those_of_separate_models() -> None:
         outputs = functional_call(models[0], (parameters, buffers), (batch,))
         return outputs["emotion"].square().mean() + outputs["au"].square().mean(), buffers
 
-    parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
+    parameters, buffers = stack_module_state(models)
     gradients, remembered = vmap(grad(loss, has_aux=True), randomness="same")(parameters, buffers)
     for lane, model in enumerate(models):
         outputs = model(batch)  # updates its own statistics in place
@@ -130,4 +130,4 @@ def test_running_statistics_of_lanes_are_those_of_separate_models() -> None:
         for name, parameter in model.named_parameters():
             torch.testing.assert_close(gradients[name][lane], parameter.grad, rtol=1e-7, atol=1e-10)
     fresh = net().backbone.bn1.running_mean
-    assert not torch.allclose(remembered["backbone.bn1.running_mean"][0].float(), fresh)  # type: ignore[arg-type]
+    assert not torch.allclose(remembered["backbone.bn1.running_mean"][0].float(), fresh)

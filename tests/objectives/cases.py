@@ -20,6 +20,10 @@ ROOT = Path(__file__).parents[2]
 FOLDS, SEED = 3, 11
 
 
+#: What is prepared for the tests otherwise than by default: pictures so small that a ResNet takes milliseconds.
+PREPARED: Mapping[str, Mapping[str, Any]] = {"expression": {"data.image_size": 32}}
+
+
 @dataclass(frozen=True)
 class Case:
     """An objective and one data set of it."""

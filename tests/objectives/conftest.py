@@ -9,7 +9,7 @@ import torch
 
 from hpo.arrays import open_arrays
 from objectives import BUILT_IN
-from tests.objectives.cases import Case, built_in, recordings
+from tests.objectives.cases import PREPARED, Case, built_in, recordings
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +17,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session", params=[*BUILT_IN, "abr-recorded"])
+@pytest.fixture(scope="session", params=[*BUILT_IN, "abr-recorded", "expression-recorded"])
 def case(request: pytest.FixtureRequest, cache: Path) -> Case:
     name, _, recorded = str(request.param).partition("-")
     objective = built_in(name)
     source = recordings(name) if recorded else None
-    return Case(objective, open_arrays(objective, source, {}, cache))
+    return Case(objective, open_arrays(objective, source, PREPARED.get(name, {}), cache))
 
 
 @pytest.fixture(autouse=True)
