@@ -21,9 +21,9 @@ from PIL import Image, ImageDraw
 #: Numbers of the action units that are drawn, in the order of the note behind `studies/expression.yaml`.
 UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 15, 17, 20, 23, 24, 25, 26, 43, 45)
 CANVAS = 512  #: pixels; at least twice the largest side
-HEAD = 0.43  #: canvas widths per head unit
+HEAD = 0.47  #: canvas widths per head unit
 SIDES = (-1, 1)  #: of a face
-GRAIN = 64  #: cells of the noise along a side, so that it is the same at every side
+GRAIN = 128  #: cells of the noise along a side, whatever the side
 STEP = np.linspace(0, 1, 13)
 BEZIER = np.stack([(1 - STEP) ** 2, 2 * STEP * (1 - STEP), STEP**2], axis=1)  # weights of start, pull, end
 DARK, WHITE, TEETH, THROAT = (40, 28, 26), (246, 244, 240), (240, 236, 226), (88, 26, 32)
@@ -54,7 +54,7 @@ class Person:
     lips: float = 1.0  #: factor on their thickness
     lines: float = 0.0  #: depth of the folds at rest, 0 to 1
     light: tuple[float, float] = (0.0, 0.0)  #: how much brighter the right and the lower edge are, as a share
-    noise: float = 0.0  #: standard deviation of the grain, grey levels
+    noise: float = 0.0  #: standard deviation of the grain, grey levels; half of it is left at 64 pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def draw_face(units: Units, person: Person, pose: Pose, side: int, generator: np
     _mouth(sheet, person, active)
     drawn = np.asarray(sheet.image.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
     grain = Image.fromarray(generator.standard_normal((GRAIN, GRAIN), dtype=np.float32))
-    noise = person.noise * np.asarray(grain.resize((side, side), Image.Resampling.BILINEAR))
+    noise = person.noise * np.asarray(grain.resize((side, side), Image.Resampling.BOX))
     across = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
     light = 1 + person.light[0] * across + person.light[1] * across[:, None]
     lit = drawn * light[:, :, None] + noise[:, :, None]
@@ -181,7 +181,7 @@ def _eyes(sheet: _Sheet, person: Person, active: Units) -> None:
         socket = middle + np.stack([half * 1.08 * along, -(upper + 0.06) * arch], axis=1)
         sheet.fill(np.concatenate([socket, bottom[::-1]]), _shade(person.skin, 0.86))
         sheet.fill(ball, WHITE)
-        iris = _ellipse(*middle, 0.085 * person.eye_size, 0.085 * person.eye_size)
+        iris = middle + _ellipse(0, 0, 0.085 * person.eye_size, 0.085 * person.eye_size)
         for radius, colour in ((1.0, person.iris), (0.5, DARK)):
             disc = middle + (iris - middle) * radius
             inside = np.clip((disc[:, 0] - middle[0]) / half, -1, 1)
@@ -190,10 +190,11 @@ def _eyes(sheet: _Sheet, person: Person, active: Units) -> None:
             sheet.fill(disc, colour)
         sheet.stroke(top, 0.035, lash, 0.95)
         sheet.stroke(bottom, 0.016, shade, 0.8)
-        sheet.stroke(bottom + [0, 0.055], 0.03, shade, 0.9 * active[7] + 0.3 * person.lines)
+        sheet.stroke(bottom + np.array([0, 0.055]), 0.03, shade, 0.9 * active[7] + 0.3 * person.lines)
         for ray in (-0.5, 0.0, 0.5):  # crow's feet
-            start = middle + [side * (half + 0.03), 0.01 + 0.05 * ray]
-            sheet.stroke(np.linspace(start, start + [side * 0.11, 0.1 * ray], 5), 0.028, shade, active[6])
+            x, y = side * (half + 0.03), 0.01 + 0.05 * ray
+            crow = middle + np.linspace([x, y], [x + side * 0.11, y + 0.1 * ray], 5)
+            sheet.stroke(crow, 0.028, shade, active[6])
 
 
 def _brows(sheet: _Sheet, person: Person, active: Units) -> None:
@@ -203,10 +204,9 @@ def _brows(sheet: _Sheet, person: Person, active: Units) -> None:
     outer = -0.40 + person.brow_height - 0.15 * active[2] + 0.02 * active[4]
     for side in SIDES:
         start = side * (0.17 - 0.06 * active[4])
-        centre = person.eye_distance
-        brow = _curve(
-            (start, inner), (side * centre, 2 * middle - (inner + outer) / 2), (side * (centre + 0.24), outer)
-        )
+        centre = side * person.eye_distance
+        pull = 2 * middle - (inner + outer) / 2  # so that the brow passes through `middle`
+        brow = _curve((start, inner), (centre, pull), (centre + side * 0.24, outer))
         sheet.stroke(brow + sheet.turn, person.brow_thickness, person.hair, 0.95)
         furrow = _curve((side * 0.045, inner - 0.06), (side * 0.07, inner + 0.05), (side * 0.04, inner + 0.15))
         sheet.stroke(furrow + sheet.turn, 0.034, shade, active[4] + 0.25 * person.lines)
@@ -254,8 +254,9 @@ def _mouth(sheet: _Sheet, person: Person, active: Units) -> None:
     sheet.stroke(np.stack([x, top], axis=1) + sheet.turn, 0.022, DARK, 0.8)
     above, below = upper_edge.min(), lower_edge.max()
     for side in SIDES:
-        end = np.array([side * (half + 0.04), height + corner]) + sheet.turn
-        sheet.stroke(np.linspace(end - [0, 0.07], end + [0, 0.07], 7), 0.03, shade, active[20])
+        end = side * (half + 0.04)
+        stretch = np.linspace([end, height + corner - 0.07], [end, height + corner + 0.07], 7)
+        sheet.stroke(stretch + sheet.turn, 0.03, shade, active[20])
         hook = _curve((side * (half + 0.01), height + corner), (side * (half + 0.06), height + corner + 0.07),
                       (side * (half + 0.03), height + corner + 0.15))  # fmt: skip
         sheet.stroke(hook + sheet.turn, 0.034, shade, active[15])
