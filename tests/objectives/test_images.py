@@ -14,7 +14,7 @@ from objectives.images import affine, erased, jittered, warped
 ROWS, SIDE = 6, 48
 NOISE = torch.rand((ROWS, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 255
 ANGLES = [-170.0, -20.0, 0.0, 7.5, 45.0, 90.0]
-#: Grey levels. Both sides work in double precision: places err by 1e-14 pixels, times 255; with room for forty roundings.
+#: Grey levels. Both sides work in double precision: places err by 1e-14 pixels, times 255, and forty such roundings.
 CLOSE = 1e-10
 
 
