@@ -115,6 +115,7 @@ def jittered(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Te
 
     In this order, each clamped to 0..255, as `v2.functional.adjust_brightness`, `adjust_contrast` and
     `adjust_saturation`: contrast is the distance from the image's mean grey level, saturation that from each pixel's.
+    Sums are made in place because room for a batch costs more than adding it; clamping in place is slow in lanes.
     """
     factors = [factor.to(image.dtype)[:, None, None, None] for factor in (brightness, contrast, saturation)]
     image = (image * factors[0]).clamp(0, WHITE)
@@ -144,7 +145,7 @@ def _drawn_affine(draw: Tensor, strengths: Strengths) -> Tensor:
 def _drawn_box(draw: Tensor, probability: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Top, left, height and width `[rows]` from draws `[ERASING, rows]` from 0 to 1, as `v2.RandomErasing` draws them.
 
-    v2 draws again when a box does not fit; with these shares and ratios every box does.
+    v2 draws again when a box does not fit; with these shares and ratios every box does, from a side of 3 pixels on.
     """
     happens, share, shape, y, x = draw
     area = side**2 * (ERASED_SHARE[0] + share * (ERASED_SHARE[1] - ERASED_SHARE[0]))
