@@ -252,7 +252,7 @@ def lane_params(case: Case, gamma: Any, smoothing: Any, strength: Any, weight: A
 def augmentation(case: Case, strength: Any) -> dict[str, Any]:
     """Every augmentation of the objective, at a strength that changes its rows; mixup is the loop's."""
     names = [name for name in case.objective.defaults if name.startswith("augment.") and name != "augment.mixup"]
-    factor = {"augment.shift": 1.0}
+    factor = {"augment.shift": 1.0, "augment.rotation": 20.0}
     return {name.replace(".", "__"): strength * factor.get(name, 0.1) for name in names}
 
 
