@@ -18,7 +18,7 @@ from torch import Tensor
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.face import BACKBONES, FaceNet
 from objectives import expression_files, expression_split, expression_synthetic, images, losses, scores
-from objectives.class_weights import class_weights
+from objectives.class_weights import RULES, class_weights
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -37,7 +37,13 @@ class Expression(Objective):
     version = 1
     prepare_keys = ("image_size", "minority_share")
     terms = ("emotion", "au")
-    words = MappingProxyType({"model.backbone": BACKBONES, "loss.null_au": ("mask", "drop", "negative")})
+    words = MappingProxyType(
+        {
+            "model.backbone": BACKBONES,
+            "loss.null_au": ("mask", "drop", "negative"),
+            "loss.unit_weights": tuple(RULES),
+        }
+    )
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",
@@ -79,6 +85,8 @@ class Expression(Objective):
             "loss.label_smoothing": 0.0,
             #: Of the term emotion, from the training rows: none, inverse_share, odds, balanced, effective_number.
             "loss.class_weights": "none",
+            #: Of yes and no of each unit, by the same rules: rare units are otherwise hardly ever said.
+            "loss.unit_weights": "none",
             #: Probability of a mirror image.
             "augment.flip": 0.0,
             #: Largest share of the side that a random window leaves out.
@@ -142,7 +150,7 @@ class Expression(Objective):
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
         """`mean` and `std` `[3]` of the training images' channels, 0 to 1; rows of each class and unit.
 
-        `class_rows` float32 `[class]`; `unit_rows` float32 `[unit]`, those in which it is active.
+        `class_rows` float32 `[class]`; `unit_rows` float32 `[unit, 2]`, coded rows without and with the unit.
         """
         total, squares, pixels = np.zeros(3), np.zeros(3), 0
         for part in np.array_split(rows, max(1, len(rows) // 256)):
@@ -150,13 +158,13 @@ class Expression(Objective):
             total, squares, pixels = total + channels.sum(1), squares + (channels**2).sum(1), pixels + channels.shape[1]
         mean = total / pixels
         std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
-        emotion = self.labels(arrays)[rows]
+        emotion, au = self.labels(arrays)[rows], arrays["au"][rows]
         counts = np.bincount(emotion[emotion >= 0], minlength=len(arrays.info["classes"]))
         return {
             "mean": torch.from_numpy(mean.astype(np.float32)),
             "std": torch.from_numpy(std.astype(np.float32)),
             "class_rows": torch.from_numpy(counts.astype(np.float32)),
-            "unit_rows": torch.from_numpy((arrays["au"][rows] == 1).sum(0).astype(np.float32)),
+            "unit_rows": torch.from_numpy(np.stack([(au == k).sum(0) for k in (0, 1)], axis=1).astype(np.float32)),
         }
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
@@ -190,16 +198,17 @@ class Expression(Objective):
         focal = (params.loss["focal_gamma"], params.loss["label_smoothing"])
         weights = class_weights(statistics["class_rows"], params.loss["class_weights"])
         emotion = losses.focal_cross_entropy(outputs["emotion"], batch["emotion"], *focal, weights)
-        return {"emotion": emotion, "au": self._au(outputs, batch, params)}
+        return {"emotion": emotion, "au": self._au(outputs, batch, params, statistics["unit_rows"])}
 
-    def _au(self, outputs: Outputs, batch: Batch, params: Params) -> Term:
+    def _au(self, outputs: Outputs, batch: Batch, params: Params, rows: Tensor) -> Term:
         nothing = outputs["emotion"].new_zeros(())
         if "au" not in outputs:
             return nothing, nothing
         target = batch["au"]
         if params.loss["null_au"] == "negative":
             target = target.clamp_min(0)
-        value, _ = losses.binary_focal(outputs["au"], target)
+        weights = torch.vmap(lambda unit: class_weights(unit, params.loss["unit_weights"]))(rows)
+        value, _ = losses.binary_focal(outputs["au"], target, class_weights=weights.T)
         return value, nothing + target.numel()
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:

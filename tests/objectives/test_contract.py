@@ -22,6 +22,7 @@ from objectives import BUILT_IN
 from tests.equal import assert_equal, train
 from tests.objectives.cases import FOLDS, ROOT, SEED, Case, built_in
 
+RULES = ("loss__class_weights", "loss__unit_weights")
 GAMMAS, SMOOTHINGS, STRENGTHS = [0.0, 0.7, 2.5], [0.0, 0.1, 0.3], [0.0, 0.4, 1.3]
 
 
@@ -245,7 +246,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(case: Case, tmp_path: Path, v
 
 def lane_params(case: Case, gamma: Any, smoothing: Any, strength: Any, weight: Any) -> Params:
     weights = {f"loss__{term}_weight": weight * (k + 1) for k, term in enumerate(case.objective.terms)}
-    focal = {"loss__focal_gamma": gamma, "loss__label_smoothing": smoothing, "loss__class_weights": "balanced"}
+    focal = {"loss__focal_gamma": gamma, "loss__label_smoothing": smoothing}
+    focal |= {name: "balanced" for name in RULES if name.replace("__", ".") in case.objective.defaults}
     return case.params(**focal, **weights, **augmentation(case, strength))
 
 

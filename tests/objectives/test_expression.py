@@ -14,6 +14,7 @@ import torch
 import torchvision
 from PIL import Image
 from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from hpo.arrays import Arrays, Feed, open_arrays
@@ -54,7 +55,7 @@ def answers(rows: int = 200, seed: int = 0) -> tuple[dict[str, Tensor], dict[str
 
 
 def statistics() -> dict[str, Tensor]:
-    return {"class_rows": torch.tensor([60.0, 35.0, 5.0]), "unit_rows": torch.ones(len(UNITS))}
+    return {"class_rows": torch.tensor([60.0, 35.0, 5.0]), "unit_rows": torch.ones(len(UNITS), 2)}
 
 
 def au_term(outputs: dict[str, Tensor], batch: dict[str, Tensor], **changes: Any) -> Tensor:
@@ -91,6 +92,27 @@ def test_negative_reads_nulls_as_zeros() -> None:
     outputs, batch = answers()
     expected = torch.nn.BCEWithLogitsLoss()(outputs["au"], batch["au"].clamp_min(0).float())
     torch.testing.assert_close(au_term(outputs, batch, loss__null_au="negative"), expected, rtol=1e-5, atol=0)
+
+
+def test_balanced_units_weigh_yes_and_no_as_scikit_learn_does() -> None:
+    outputs, batch = answers()
+    valid = (batch["au"] >= 0).all(1)
+    labels = batch["au"][valid][:, :3]  # the fourth unit is never active
+    weights = torch.stack(
+        [
+            torch.from_numpy(compute_class_weight("balanced", classes=np.array([0, 1]), y=unit))
+            for unit in labels.T.numpy()
+        ],
+        -1,
+    )
+    each = torch.nn.BCEWithLogitsLoss(reduction="none")(outputs["au"][valid][:, :3], labels.float())
+    expected = (each * torch.where(labels == 1, weights[1], weights[0])).sum() / (3 * len(batch["au"]))
+    rows = torch.stack([(labels == k).sum(0) for k in (0, 1)], 1).float()
+    three = {"emotion": outputs["emotion"], "au": outputs["au"][:, :3]}
+    known = {**batch, "au": batch["au"][:, :3]}
+    given = params(loss__unit_weights="balanced")
+    value, count = Expression().losses(three, known, given, {**statistics(), "unit_rows": rows})["au"]
+    torch.testing.assert_close((value / count).double(), expected, rtol=1e-5, atol=0)
 
 
 def test_drop_trains_on_faces_with_units_alone(drawn: Arrays) -> None:
