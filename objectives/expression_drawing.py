@@ -1,10 +1,10 @@
 """Faces drawn from what their muscles do, for `objectives.expression_synthetic`. A cartoon, not anatomy.
 
 Lengths are in head units: the origin lies between nose bridge and nose tip, x to the right of the picture, y down,
-the face about 1.4 wide and 2 high. An action unit is a number from 0 (at rest) to 1 (as strong as it gets); what it
-moves and which folds it deepens follows the descriptions of the Facial Action Coding System (Ekman and Friesen 1978).
-Two units are drawn by a convention, because a still picture cannot tell them apart: 43 closes the eyes, 45 (a blink)
-is caught halfway.
+the face about 1.4 wide and 2 high. An action unit is a number from 0 (at rest) to 1 (as strong as it gets). What it
+moves and which folds it deepens follows the Facial Action Coding System (Ekman and Friesen 1978), from memory and
+exaggerated. A still picture cannot tell 43 from 45: by convention 43 closes the eyes, and 45, a blink, is caught
+halfway.
 
 Every shape is a polygon on a canvas of CANVAS pixels, which is then reduced: edges are smooth, and pictures of
 different sides show the same face.
@@ -88,6 +88,7 @@ def draw_face(units: Units, person: Person, pose: Pose, side: int, generator: np
     _brows(sheet, person, active)
     _cheeks(sheet, person, active)
     _mouth(sheet, person, active)
+    _chin(sheet, person, active)
     drawn = np.asarray(sheet.image.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
     grain = Image.fromarray(generator.standard_normal((GRAIN, GRAIN), dtype=np.float32))
     noise = person.noise * np.asarray(grain.resize((side, side), Image.Resampling.BOX))
@@ -99,7 +100,7 @@ def draw_face(units: Units, person: Person, pose: Pose, side: int, generator: np
 
 @final
 class _Sheet:
-    """A canvas that takes points in head units, `[points, 2]`."""
+    """A canvas that takes points in head units, `[points, 2]`; to parts of the face, add `turn` first."""
 
     def __init__(self, person: Person, pose: Pose) -> None:
         self.image = Image.new("RGB", (CANVAS, CANVAS), person.background)
@@ -165,18 +166,17 @@ def _nose(sheet: _Sheet, person: Person, active: Units) -> None:
 
 
 def _eyes(sheet: _Sheet, person: Person, active: Units) -> None:
-    half, lash = 0.18 * person.eye_size, DARK
-    shade = _shade(person.skin, 0.62)
+    half, shade = 0.18 * person.eye_size, _shade(person.skin, 0.62)
     shut = (1 - active[43]) * (1 - 0.6 * active[45])
     upper = (0.1 + 0.075 * active[5] - 0.03 * active[7]) * person.eye_size
     lower = (0.07 - 0.055 * active[7] - 0.03 * active[6] + 0.01 * active[5]) * person.eye_size
-    upper_lid, lower_lid = lower - (upper + lower) * shut, lower  # the upper lid comes down, the lower one stays
+    upper_lid = lower - (upper + lower) * shut  # below `middle` once it is down; the lower one stays
     for side in SIDES:
         middle = np.array([side * person.eye_distance, -0.16]) + sheet.turn
         along = np.linspace(-1, 1, 17)
         arch = np.sqrt(np.clip(1 - along**2, 0, None))
-        top = middle + np.stack([half * along, (upper_lid * arch)], axis=1)
-        bottom = middle + np.stack([half * along, (lower_lid * arch)], axis=1)
+        top = middle + np.stack([half * along, upper_lid * arch], axis=1)
+        bottom = middle + np.stack([half * along, lower * arch], axis=1)
         ball = np.concatenate([top, bottom[::-1]])
         socket = middle + np.stack([half * 1.08 * along, -(upper + 0.06) * arch], axis=1)
         sheet.fill(np.concatenate([socket, bottom[::-1]]), _shade(person.skin, 0.86))
@@ -186,9 +186,9 @@ def _eyes(sheet: _Sheet, person: Person, active: Units) -> None:
             disc = middle + (iris - middle) * radius
             inside = np.clip((disc[:, 0] - middle[0]) / half, -1, 1)
             room = np.sqrt(1 - inside**2)
-            disc[:, 1] = np.clip(disc[:, 1], middle[1] + upper_lid * room, middle[1] + lower_lid * room)
+            disc[:, 1] = np.clip(disc[:, 1], middle[1] + upper_lid * room, middle[1] + lower * room)
             sheet.fill(disc, colour)
-        sheet.stroke(top, 0.035, lash, 0.95)
+        sheet.stroke(top, 0.035, DARK, 0.95)
         sheet.stroke(bottom, 0.016, shade, 0.8)
         sheet.stroke(bottom + np.array([0, 0.055]), 0.03, shade, 0.9 * active[7] + 0.3 * person.lines)
         for ray in (-0.5, 0.0, 0.5):  # crow's feet
@@ -266,12 +266,15 @@ def _mouth(sheet: _Sheet, person: Person, active: Units) -> None:
     for level, bend in ((above - 0.05, -0.03), (below + 0.05, 0.03)):  # pressed lips bulge
         bulge = _curve((-0.8 * half, level - bend), (0, level + bend), (0.8 * half, level - bend)) + sheet.turn
         sheet.stroke(bulge, 0.036, shade, active[24])
+
+
+def _chin(sheet: _Sheet, person: Person, active: Units) -> None:
+    shade = _shade(person.skin, 0.64)
     chin = 0.76 + 0.12 * active[26]
     boss = _curve((-0.17, chin + 0.07), (0, chin - 0.1), (0.17, chin + 0.07)) + sheet.turn
     sheet.stroke(boss, 0.036, shade, active[17] + 0.1)
-    for x_dimple, y_dimple in ((-0.07, 0.05), (0.07, 0.05), (0.0, 0.09), (0.0, 0.02)):
-        dimple = _ellipse(x_dimple, chin + y_dimple, 0.022, 0.018) + sheet.turn
-        sheet.fill(dimple, shade, 0.8 * active[17])
+    for x, y in ((-0.07, 0.05), (0.07, 0.05), (0.0, 0.09), (0.0, 0.02)):  # dimples
+        sheet.fill(_ellipse(x, chin + y, 0.022, 0.018) + sheet.turn, shade, 0.8 * active[17])
 
 
 def _curve(start: tuple[float, float], pull: tuple[float, float], end: tuple[float, float]) -> np.ndarray:

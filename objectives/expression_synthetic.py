@@ -7,10 +7,10 @@ Sixty persons, 14 emotions, 467 pictures, drawn by `objectives.expression_drawin
   and "happily sad" are the four rarest: numbers 4, 8, 12 and 13, whose F1 is 0 in the note behind
   `studies/expression.yaml`.
 - Each emotion has a prototype set of action units. Twelve follow Du, Tao and Martinez (2014, table 1), from memory and
-  simplified: a unit is in the set or not, some are there only so that all 18 units occur (23 and 24 of anger, 43 of
-  sadness), and the last two emotions, which are not in that table, are made up. A person shows a unit of the set in
-  SHOWN of the pictures and any other in STRAY of them, at a random strength. Every unit of a rare emotion is in the
-  set of a common one too: who learns the units has most of what the rare emotions need.
+  simplified: a unit is in the set or not, some were left out or added to set the emotions apart and so that all 18
+  units occur (23 of anger, 43 of sadness). The last two emotions are not in that table; their sets are made up. A
+  person shows a unit of the set in SHOWN of the pictures and any other in STRAY of them, at a random strength. Every
+  unit of a rare emotion is in the set of a common one too.
 - Persons differ in the shape and colour of everything that is drawn, in how their mouth and brows lie at rest, in
   their light and in the noise of their camera, and pictures in how the head is held: some 300 training pictures are
   soon memorised, as in the note (training accuracy 97 %, validation 52 %).
@@ -34,6 +34,7 @@ SEED = 14
 PERSONS = 60
 SHOWN, STRAY = 0.8, 0.05
 NOT_LOOKED_AT = 0.6
+STRENGTH = (0.75, 1.0)  #: of an active unit
 #: Name, rows, units of the prototype. Rows: 5 * 20 ** (k / 13), rounded, for k from 0 to 13.
 EMOTIONS = (
     ("happily surprised", 100, (1, 2, 5, 12, 25, 26)),
@@ -81,7 +82,7 @@ def generate() -> Faces:
     chances[:, UNITS.index(45)] = BLINKS
     active = generator.random((len(emotion), len(UNITS))) < chances[emotion]
     active[:, UNITS.index(45)] &= ~active[:, UNITS.index(43)]  # closed eyes do not blink
-    strength = active * generator.uniform(0.6, 1.0, active.shape)
+    strength = active * generator.uniform(*STRENGTH, active.shape)
     looked = generator.permutation(len(emotion)) >= NOT_LOOKED_AT * len(emotion)
     return Faces(
         file=np.array([f"face_{row:04d}.png" for row in range(len(emotion))]),

@@ -13,9 +13,9 @@ from objectives.expression_drawing import UNITS, Person, Pose, draw_face
 
 #: The note's order of the action units.
 UNIT_NAMES = "AU1 AU2 AU4 AU5 AU6 AU7 AU9 AU10 AU12 AU15 AU17 AU20 AU23 AU24 AU25 AU26 AU43 AU45".split()
-#: Where on an upright face of 128 pixels a unit is seen, rows from the top: above the eyes' lower lids, between the
-#: forehead's hairline and the nose tip, or below the nose bridge.
-BROWS, EYES, MIDDLE, MOUTH = (10, 60), (35, 75), (40, 90), (70, 128)
+#: Where on an upright face of 128 pixels a unit is seen, rows from the top: above the lower lids, between brows and
+#: cheeks, between brows and upper lip, or below the nose.
+BROWS, EYES, MIDDLE, MOUTH = (10, 60), (35, 80), (32, 88), (75, 128)
 SEEN = {
     1: BROWS, 2: BROWS, 4: BROWS, 5: EYES, 6: EYES, 7: EYES, 9: MIDDLE, 10: MOUTH, 12: MOUTH, 15: MOUTH, 17: MOUTH,
     20: MOUTH, 23: MOUTH, 24: MOUTH, 25: MOUTH, 26: MOUTH, 43: EYES, 45: EYES,
