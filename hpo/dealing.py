@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hpo.arrays import Arrays
 from hpo.files import SHIPPED
-from hpo.objective import DataError, Objective, Split
+from hpo.objective import DataError, Objective, Params, Split
 from hpo.study import Study
 
 
@@ -23,6 +24,16 @@ def split_of(spec: Study, objective: Objective, arrays: Arrays) -> Split:
     if len(split.folds) != spec.folds.count:
         raise DataError(f"{spec.objective} made {len(split.folds)} folds where {spec.folds.count} were asked for")
     return split
+
+
+def trained_on(split: Split, objective: Objective, arrays: Arrays, params: Params) -> Split:
+    """The folds with the training rows that a trial of these parameters would train on.
+
+    Raises:
+        DataError: when it would have none.
+    """
+    folds = (replace(fold, train=objective.training_rows(arrays, fold.train, params)) for fold in split.folds)
+    return replace(split, folds=tuple(folds))
 
 
 def _where(spec: Study) -> str:

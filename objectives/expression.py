@@ -17,8 +17,9 @@ from torch import Tensor
 
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.face import BACKBONES, FaceNet
-from objectives import expression_files, expression_split, expression_synthetic, images, losses, scores
+from objectives import expression_files, expression_split, expression_synthetic, images, losses, scaling, scores
 from objectives.class_weights import RULES, class_weights
+from objectives.expression_data import TEST, Faces
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -120,7 +121,7 @@ class Expression(Objective):
         folder.add("file", np.arange(len(faces.file)))
         info: dict[str, Any] = {"classes": list(faces.classes), "units": list(faces.unit_names)}
         info |= {"files": faces.file.tolist(), "synthetic": source is None, "notes": list(faces.notes)}
-        info |= {"minority": _minority(faces.emotion, faces.classes, data["minority_share"])}
+        info |= {"minority": _minority(faces, data["minority_share"])}
         info |= {"minority_share": data["minority_share"], "unlabelled": faces.unlabelled}
         if faces.group is not None:
             groups, number = np.unique(faces.group, return_inverse=True)
@@ -139,12 +140,12 @@ class Expression(Objective):
         return np.asarray(arrays["emotion"])
 
     def training_rows(self, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
-        """All, or with `loss.null_au: drop` those with action units."""
-        if params.loss["null_au"] != "drop":
+        """All, or with `loss.null_au: drop` those with action units; all where the data have none at all."""
+        if params.loss["null_au"] != "drop" or not (arrays["au"] >= 0).any():
             return rows
         coded = rows[(arrays["au"][rows] >= 0).any(axis=1)]
         if not len(coded):
-            raise DataError("loss.null_au: drop leaves no training rows, no face has action units; use mask")
+            raise DataError(f"loss.null_au: drop leaves none of {len(rows)} training rows, all are null; use mask")
         return coded
 
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
@@ -152,17 +153,12 @@ class Expression(Objective):
 
         `class_rows` float32 `[class]`; `unit_rows` float32 `[unit, 2]`, coded rows without and with the unit.
         """
-        total, squares, pixels = np.zeros(3), np.zeros(3), 0
-        for part in np.array_split(rows, max(1, len(rows) // 256)):
-            channels = arrays["image"][part].astype(np.float64).transpose(1, 0, 2, 3).reshape(3, -1) / 255
-            total, squares, pixels = total + channels.sum(1), squares + (channels**2).sum(1), pixels + channels.shape[1]
-        mean = total / pixels
-        std = np.sqrt(np.maximum(squares / pixels - mean**2, 1e-6))
+        mean, std = scaling.channels_mean_std(arrays["image"], rows)
         emotion, au = self.labels(arrays)[rows], arrays["au"][rows]
         counts = np.bincount(emotion[emotion >= 0], minlength=len(arrays.info["classes"]))
         return {
-            "mean": torch.from_numpy(mean.astype(np.float32)),
-            "std": torch.from_numpy(std.astype(np.float32)),
+            "mean": mean,
+            "std": std,
             "class_rows": torch.from_numpy(counts.astype(np.float32)),
             "unit_rows": torch.from_numpy(np.stack([(au == k).sum(0) for k in (0, 1)], axis=1).astype(np.float32)),
         }
@@ -193,7 +189,8 @@ class Expression(Objective):
         """Focal cross entropy of the emotion; binary cross entropy of the units.
 
         The term au is the mean over the rows with units, scaled by their share of the batch (the note's fix 1): its sum
-        over those rows is divided by the entries of all rows. A batch without any adds 0 and has no gradient.
+        over those rows is divided by the entries of all rows. A batch without any adds nothing, nor to the count: a
+        split without any has no value.
         """
         focal = (params.loss["focal_gamma"], params.loss["label_smoothing"])
         weights = class_weights(statistics["class_rows"], params.loss["class_weights"])
@@ -209,7 +206,7 @@ class Expression(Objective):
             target = target.clamp_min(0)
         weights = torch.vmap(lambda unit: class_weights(unit, params.loss["unit_weights"]))(rows)
         value, _ = losses.binary_focal(outputs["au"], target, class_weights=weights.T)
-        return value, nothing + target.numel()
+        return value, (target >= 0).any() * (nothing + target.numel())
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         """`confusion` `[class, class]`; with a head for them `au` `[4, unit]`, outcomes over the rows with units."""
@@ -284,10 +281,11 @@ class Expression(Objective):
         return {**super().counts(arrays), "action unit": active, "missing label": missing}
 
 
-def _minority(emotion: np.ndarray, classes: tuple[str, ...], share: float) -> list[str]:
-    """Names of the classes that occur, in less than `share` of the labelled rows."""
-    counts = np.bincount(emotion[emotion >= 0], minlength=len(classes))
-    return [name for name, count in zip(classes, counts, strict=True) if 0 < count < share * counts.sum()]
+def _minority(faces: Faces, share: float) -> list[str]:
+    """Names of the classes that occur, in less than `share` of the labelled rows; the test part is not looked at."""
+    labelled = (faces.emotion >= 0) & (True if faces.part is None else faces.part != TEST)
+    counts = np.bincount(faces.emotion[labelled], minlength=len(faces.classes))
+    return [name for name, count in zip(faces.classes, counts, strict=True) if 0 < count < share * counts.sum()]
 
 
 def _unit_f1(sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hpo.arrays import Arrays, Feed
+from hpo.dealing import trained_on
 from hpo.objective import DataError, Fold, Objective, Params
 from hpo.training import FoldRun
 from hpo.weights import read_weights
@@ -98,3 +99,14 @@ def test_rows_left_out_are_trained_on_nowhere(arrays: Arrays) -> None:
     np.testing.assert_array_equal(seen[0], labelled)
     assert some.epoch().samples == len(labelled)
     assert isinstance(some.fold, Fold)
+
+
+def test_a_check_sees_the_rows_that_a_trial_would_train_on(arrays: Arrays) -> None:
+    objective = Started()
+    whole = objective.split(arrays, 3, 0)
+    for wanted in (True, False):
+        given = Params.from_flat(objective.parameters() | {"loss.labelled_only": wanted})
+        for found, fold in zip(trained_on(whole, objective, arrays, given).folds, whole.folds, strict=True):
+            expected = fold.train[arrays["target"][fold.train] >= 0] if wanted else fold.train
+            np.testing.assert_array_equal(found.train, expected)
+            np.testing.assert_array_equal(found.validation, fold.validation)

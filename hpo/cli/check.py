@@ -151,14 +151,14 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
     from hpo.check_data import look_at_data
     from hpo.check_study import first_params
     from hpo.check_subject import Subject
-    from hpo.dealing import split_of
+    from hpo.dealing import split_of, trained_on
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
     with _working("preparing the data"):
         arrays = open_arrays(objective, Path(spec.data) if spec.data else None, spec.fixed, place.files.cache)
     with _working("dealing the folds"):
-        split = split_of(spec, objective, arrays)
+        split = trained_on(split_of(spec, objective, arrays), objective, arrays, params)
         findings = look_at_data(spec, objective, arrays, split, params)
     feed = Feed(arrays, device)
     return Subject(spec=spec, objective=objective, arrays=arrays, split=split, feed=feed, params=params), findings

@@ -84,6 +84,7 @@ def test_a_batch_without_units_contributes_nothing_and_breaks_nothing() -> None:
     loss = au_term(outputs, batch)
     loss.backward()
     assert loss == 0
+    assert Expression().losses(outputs, batch, params(), statistics())["au"][1] == 0, "a split of such has no value"
     assert outputs["au"].grad is not None
     assert not outputs["au"].grad.any()
 
@@ -121,7 +122,7 @@ def test_drop_trains_on_faces_with_units_alone(drawn: Arrays) -> None:
     np.testing.assert_array_equal(kept, np.flatnonzero((drawn["au"] >= 0).all(1)))
     np.testing.assert_array_equal(objective.training_rows(drawn, rows, params()), rows)
     null = np.flatnonzero((drawn["au"] < 0).all(1))
-    with pytest.raises(DataError, match=r"loss\.null_au: drop leaves no training rows, no face has action units; use"):
+    with pytest.raises(DataError, match=rf"loss\.null_au: drop leaves none of {len(null)} training rows, all are null"):
         objective.training_rows(drawn, null, params(loss__null_au="drop"))
 
 
@@ -161,6 +162,9 @@ def test_scores_are_those_of_scikit_learn() -> None:
     f1 = metrics.f1_score(truth, said, average=None)
     assert found["macro_f1"] == pytest.approx(f1.mean())
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(truth, said))
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(truth, said))
+    for average in ("weighted", "micro"):
+        assert found[f"{average}_f1"] == pytest.approx(metrics.f1_score(truth, said, average=average))
     assert [found[f"f1.{name}"] for name in CLASSES] == pytest.approx(f1.tolist())
     assert found["minority_f1"] == pytest.approx(f1[2])
     valid = (batch["au"] >= 0).all(1)
@@ -185,12 +189,33 @@ def test_scores_that_cannot_be_computed_are_missing() -> None:
     assert "au_f1" not in alone
 
 
-def test_minority_classes_are_those_under_the_share(tmp_path: Path) -> None:
-    objective = Expression()
-    for share in (0.02, 0.05, 1.0):
-        arrays = open_arrays(objective, None, {**PREPARED["expression"], "data.minority_share": share}, tmp_path)
-        counts = objective.counts(arrays)["class"]
-        assert arrays.info["minority"] == [name for name, rows in counts.items() if rows / len(arrays) < share]
+@pytest.mark.parametrize(("share", "minority"), [(0.4, []), (0.401, ["1"]), (0.6, ["1"]), (0.601, ["0", "1"])])
+def test_minority_classes_are_those_under_the_share_outside_the_test_part(
+    tmp_path: Path, share: float, minority: list[str]
+) -> None:
+    """Six and four of ten; the two test images, both of class 1, would make it even."""
+    source = folder(tmp_path / "data", "000000000122", emotions="001010100111")
+    arrays = open_arrays(Expression(), source, {**PREPARED["expression"], "data.minority_share": share}, tmp_path)
+    assert arrays.info["minority"] == minority
+
+
+def test_statistics_are_those_of_the_training_rows(drawn: Arrays) -> None:
+    rows = np.arange(1, len(drawn), 3)
+    found = Expression().statistics(drawn, rows)
+    pixels = drawn["image"][rows].astype(np.float64) / 255
+    for name in ("mean", "std"):
+        expected = getattr(pixels, name)(axis=(0, 2, 3))
+        np.testing.assert_allclose(found[name].numpy(), expected, rtol=1e-6)  # stored in single precision
+    emotion, units = drawn["emotion"][rows], drawn["au"][rows]
+    assert found["class_rows"].tolist() == [(emotion == k).sum() for k in range(len(drawn.info["classes"]))]
+    assert found["unit_rows"].tolist() == np.stack([(units == 0).sum(0), (units == 1).sum(0)], 1).tolist()
+
+
+def test_faces_without_any_units_are_all_trained_on(tmp_path: Path) -> None:
+    source = folder(tmp_path / "data", "000000001122")
+    (source / "AUlabel.txt").unlink()
+    arrays, rows = open_arrays(Expression(), source, PREPARED["expression"], tmp_path), np.arange(8)
+    np.testing.assert_array_equal(Expression().training_rows(arrays, rows, params(loss__null_au="drop")), rows)
 
 
 # ---- folds
@@ -205,19 +230,15 @@ def test_the_test_part_of_a_partition_is_set_aside_and_groups_stay_together(tmp_
     assert sorted(np.concatenate([f.validation for f in split.folds])) == np.flatnonzero(arrays["part"] != 2).tolist()
 
 
-def folder(at: Path, parts: str, groups: bool = False) -> Path:
-    """Twelve faces of two classes with a partition, `parts` one digit per face."""
+def folder(at: Path, parts: str, emotions: str = "01" * 6) -> Path:
+    """Faces with a partition and two classes, a digit of `parts` and `emotions` per face."""
     (at / "images").mkdir(parents=True)
     names = [f"{k:02}.png" for k in range(len(parts))]
     for k, name in enumerate(names):
         Image.new("RGB", (40, 40), (20 * k, 9 * k, 255 - 20 * k)).save(at / "images" / name)
-    (at / "emolabel.txt").write_text("".join(f"{name} {k % 2}\n" for k, name in enumerate(names)))
+    (at / "emolabel.txt").write_text("".join(f"{name} {e}\n" for name, e in zip(names, emotions, strict=True)))
     (at / "AUlabel.txt").write_text("".join(f"{name} {'null' if k % 3 else '1+12'}\n" for k, name in enumerate(names)))
     (at / "partition.txt").write_text("".join(f"{name} {part}\n" for name, part in zip(names, parts, strict=True)))
-    if groups:
-        (at / "groups.csv").write_text(
-            "filename,group\n" + "".join(f"{n},{int(k) // 2}\n" for k, n in enumerate(names))
-        )
     return at
 
 
