@@ -6,6 +6,7 @@ Pure functions over records, shared by the figures and the page, so that both sp
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,10 +58,11 @@ def best_epoch(trial: TrialRecord, metric: Metric) -> Epoch | None:
 
 
 def ordered_names(names: Iterable[str], metric: str) -> list[str]:
-    """Measures as a reader looks for them: the metric, other scores, the loss, its terms."""
+    """Measures as a reader looks for them: the metric, other scores, the loss, its terms; AU2 before AU10."""
 
-    def rank(name: str) -> tuple[bool, bool, bool, str]:
-        return name != metric, name == "loss" or name.startswith("loss."), name != "loss", name
+    def rank(name: str) -> tuple[bool, bool, bool, list[str | int]]:
+        parts: list[str | int] = [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+        return name != metric, name == "loss" or name.startswith("loss."), name != "loss", parts
 
     return sorted(set(names), key=rank)
 

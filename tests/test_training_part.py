@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from hpo.evidence import ordered_names
 from hpo.objective import Epoch
 from hpo.range_edge import Range
 from hpo.training_part import UNSEEN, training_part
@@ -84,3 +85,9 @@ def test_every_figure_says_what_to_look_for() -> None:
 
 def test_without_an_epoch_there_is_no_such_part() -> None:
     assert training_part(Case(made_up.study(), (), (), None, made_up.direction_of)).sentences == []
+
+
+def test_measures_stand_as_a_reader_counts() -> None:
+    names = ["loss.au", "f1.AU10", "f1.AU2", "accuracy", "loss", "f1.AU1", "f1.1", "f1.b2c10", "f1.b2c9", "macro_f1"]
+    scores = ["macro_f1", "accuracy", "f1.1", "f1.AU1", "f1.AU2", "f1.AU10", "f1.b2c9", "f1.b2c10"]
+    assert ordered_names(names, "macro_f1") == [*scores, "loss", "loss.au"]
