@@ -1,16 +1,14 @@
-"""What an objective adds to the reading of its studies: words, ranges, weights to start from, `augment: off`."""
+"""What an objective adds to the reading of its studies: words, ranges, `augment: off`."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from hpo.launching import require_weights
-from hpo.objective import DataError, Vocabulary
+from hpo.objective import Vocabulary
 from hpo.study import Study, StudyError
 
 
@@ -140,19 +138,3 @@ def test_augment_off_is_strength_zero_throughout(place: str) -> None:
 def test_augment_off_where_it_cannot_be(more: str, vocabulary: Vocabulary, message: str) -> None:
     with pytest.raises(StudyError, match=re.escape(message)):
         read(more, vocabulary)
-
-
-def test_weights_are_found_relative_to_the_file(tmp_path: Path) -> None:
-    text = "  model: {weights: {choice: ['', b.pt]}}\nfixed: {}\n"
-    study = read(text, source=str(tmp_path / "pictures.yaml"))
-    assert study.space["model.weights"].choices == ("", str(tmp_path / "b.pt"))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=rf"model.weights: no such file: {tmp_path}/b\.pt; paths are relative"):
-        require_weights(study)
-    (tmp_path / "b.pt").touch()
-    require_weights(study)
-
-
-def test_every_missing_file_of_weights_is_named() -> None:
-    more = "fixed: {model: {weights: a.pt}}\nconfigurations: {x: {}, y: {model: {weights: /w/c.pt, width: 9}}}\n"
-    with pytest.raises(DataError, match=r"no such file: /studies/a\.pt, /w/c\.pt"):
-        require_weights(read(more))
