@@ -245,6 +245,7 @@ def _config(run: FoldRun, around: Surroundings, lease: Lease) -> dict[str, Any]:
         "objective": record.objective,
         "objective_hash": record.objective_hash,
         "params": run.params.flat(),
+        "weights_sha256": record.weights.get(run.params.model.get("weights", "")),
         "epochs": len(run.epochs),
         "training_rows": len(run.fold.train),
         "test_rows": len(around.split.test),
@@ -275,6 +276,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     data = config["data"] or f"{config['objective']}'s own data" + (
         " (SYNTHETIC: not a finding about real recordings)" if config["info"].get("synthetic") else ""
     )
+    start = f" Started from weights with SHA-256 `{digest}`." if (digest := config["weights_sha256"]) else ""
     return "\n".join(
         [
             f"# {config['study']}: trial {config['trial']}",
@@ -284,7 +286,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for "
             f"{config['epochs']} epochs.",
             "",
-            f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.",
+            f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.{start}",
             "",
             "## Scores",
             "",

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from hpo.arrays import Arrays, open_arrays
 from hpo.dealing import split_of
 from hpo.files import RunFiles
-from hpo.objective import DataError, Objective
+from hpo.objective import Objective, Split
 from hpo.quick import WARNING, few
-from hpo.records import StudyRecord
+from hpo.records import WEIGHTS, StudyRecord
 from hpo.store import Exists, Store
 from hpo.stored import as_launched
 from hpo.study import Study, differences
+from hpo.study_weights import changed_weights, require_fit, require_weights
 
 PACKAGES = ("hpo", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
 
@@ -46,13 +47,13 @@ def create_or_resume(
         say: prints a line for the user.
 
     Raises:
-        DataError: the data are unusable, or weights to start from are missing.
+        DataError: the data are unusable, or weights to start from are missing or fit no network.
         Refused: with everything that differs and the way out.
     """
     if trials is not None:
         spec = replace(spec, budget=replace(spec.budget, trials=trials))
     source = Path(spec.data) if spec.data else None
-    require_weights(spec)
+    weights = require_weights(spec)
     arrays = open_arrays(objective, source, spec.fixed, files.cache)
     if arrays.info.get("synthetic"):
         say(
@@ -62,7 +63,7 @@ def create_or_resume(
     if spec.quick:
         say(f"{WARNING}.")
     try:
-        return _create(spec, store, files, objective, arrays, objective_hash)
+        return _create(spec, store, files, objective, arrays, objective_hash, weights)
     except Exists:
         pass  # made earlier, or by another launch a moment ago: go on with it
     record = store.studies.get(spec.name)
@@ -70,30 +71,25 @@ def create_or_resume(
         # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.
         say(f"budget.trials: {record.trials} as launched before, not the file's {spec.budget.trials}; it can only grow")
         spec = replace(spec, budget=replace(spec.budget, trials=record.trials))
-    return _resume(spec, store, record, arrays, objective_hash, say)
-
-
-def require_weights(spec: Study) -> None:
-    """Every file of weights that trials may start from is there: found missing now, not by each trial.
-
-    Raises:
-        DataError: with those that are not.
-    """
-    named = [values.get("model.weights") for values in (spec.fixed, *spec.configurations.values())]
-    if searched := spec.space.get("model.weights"):
-        named += getattr(searched, "choices", ())
-    if missing := sorted({str(path) for path in named if path and not Path(str(path)).is_file()}):
-        raise DataError(f"model.weights: no such file: {', '.join(missing)}; paths are relative to the study file")
+    return _resume(spec, store, record, objective, arrays, objective_hash, weights, say)
 
 
 def _create(
-    spec: Study, store: Store, files: RunFiles, objective: Objective, arrays: Arrays, objective_hash: str | None
+    spec: Study,
+    store: Store,
+    files: RunFiles,
+    objective: Objective,
+    arrays: Arrays,
+    objective_hash: str | None,
+    weights: Mapping[str, str],
 ) -> StudyRecord:
     if store.studies.exists(spec.name):
         raise Exists(spec.name)
     split = split_of(spec, objective, arrays)
     if spec.quick:
         split = few(split, objective.labels(arrays), spec.seed)
+    require_fit(spec, objective, arrays, split.folds[spec.folds.search])
+    own = ({"quick": True} if spec.quick else {}) | ({WEIGHTS: dict(weights)} if weights else {})
     return store.studies.create(
         spec.name,
         _points(spec, spec.configurations),
@@ -106,7 +102,7 @@ def _create(
         data=spec.data,
         fingerprint=arrays.fingerprint,
         split=split.to_json(),
-        info={**arrays.info, **({"quick": True} if spec.quick else {})},
+        info={**arrays.info, **own},
         vocabulary=objective.vocabulary(),
         versions=_versions(),
         metric=spec.metric.name,
@@ -120,8 +116,10 @@ def _resume(
     spec: Study,
     store: Store,
     record: StudyRecord,
+    objective: Objective,
     arrays: Arrays,
     objective_hash: str | None,
+    weights: Mapping[str, str],
     say: Callable[[str], None],
 ) -> StudyRecord:
     old = as_launched(record)
@@ -135,8 +133,11 @@ def _resume(
     allowed, refused = differences(old, spec)
     if arrays.fingerprint != record.fingerprint and not refused:
         refused.append("data: the content of the files has changed since the study was launched")
-    if objective_hash != record.objective_hash and _has_values(store, record):
+    tried = _has_values(store, record)
+    if objective_hash != record.objective_hash and tried:
         refused.append(f"objective: {spec.objective} has changed since the study was launched")
+    replaced = changed_weights(record, weights)
+    refused += replaced if tried else []
     if refused:
         listed = "\n".join(f"  {line}" for line in refused)
         away = f" Or clear the quick one away: `hpo delete {spec.name}`." if spec.quick else ""
@@ -147,15 +148,18 @@ def _resume(
         )
     if objective_hash != record.objective_hash:
         allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")
-    for line in allowed:
-        say(f"changed: {line}")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
+    if new or replaced:
+        require_fit(spec, objective, arrays, Split.from_json(record.split).folds[spec.folds.search])
+    for line in (*allowed, *replaced):
+        say(f"changed: {line}")
     store.studies.change(
         record.study_id,
         _points(spec, new),
         text=spec.text,
         text_hash=spec.text_hash,
         objective_hash=objective_hash,
+        info={**record.info, **({WEIGHTS: {**record.weights, **weights}} if weights else {})},
         trials=spec.budget.trials,
         hours=spec.budget.hours,
         stop=None,

@@ -111,6 +111,8 @@ class Vocabulary:
     prepare_keys: tuple[str, ...] = ()
     #: GROUP.KEY of a parameter that is text -> the words it may be; those of the loop are known.
     words: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    #: GROUP.KEY of a parameter that is a number -> the least and the greatest it may be, None = no greatest.
+    ranges: Mapping[str, tuple[float, float | None]] = MappingProxyType({})
 
     def parameters(self) -> dict[str, Value]:
         """Every parameter as GROUP.KEY with its default: those of the loop, of the curriculum, its own."""
@@ -141,7 +143,9 @@ class Vocabulary:
         """These names as plain values."""
         names = {"name": self.name, "defaults": self.parameters(), "scores": dict(self.scores)}
         words = {key: list(allowed) for key, allowed in self.words.items()}
-        return names | {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys), "words": words}
+        ranges = {key: list(bounds) for key, bounds in self.ranges.items()}
+        names |= {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
+        return names | {"words": words, "ranges": ranges}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Vocabulary:
@@ -149,6 +153,7 @@ class Vocabulary:
         names.name, names.defaults, names.scores = record["name"], record["defaults"], record["scores"]
         names.terms, names.prepare_keys = tuple(record["terms"]), tuple(record["prepare_keys"])
         names.words = {key: tuple(allowed) for key, allowed in record.get("words", {}).items()}
+        names.ranges = {key: (low, high) for key, (low, high) in record.get("ranges", {}).items()}
         return names
 
 

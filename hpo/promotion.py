@@ -9,7 +9,7 @@ from functools import partial
 from statistics import median_low
 
 from hpo.final_model import save_model
-from hpo.objective import Epoch
+from hpo.objective import DataError, Epoch
 from hpo.out_of_fold import leave_predictions
 from hpo.patience import DatabaseGone
 from hpo.recorder import Recorder
@@ -83,6 +83,8 @@ def _attempt(lease: Lease, around: Surroundings, log: Log) -> None:
     except (DatabaseGone, *DATABASE_ERRORS):
         around.boundary.save()  # what the database has not taken is nowhere else
         raise
+    except DataError as error:
+        _fail(lease, around, log, str(error))
     except (Exception, SystemExit):  # whatever the objective's code raises ends its job, not the worker
         _fail(lease, around, log, traceback.format_exc())
 

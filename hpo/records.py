@@ -14,6 +14,9 @@ End = Literal[
     "pruned", "nan", "out_of_memory", "timeout", "hung", "data_error", "code_error", "worker_lost", "told", "exhausted"
 ]
 
+#: The parameter that is the path of a file of weights to start from; in `StudyRecord.info`: path -> SHA-256.
+WEIGHTS = "model.weights"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudyRecord:
@@ -30,7 +33,7 @@ class StudyRecord:
     data: str | None  #: absolute path of the raw data, None for the objective's own
     fingerprint: str  #: of the prepared data
     split: Mapping[str, Any]  #: Split.to_json()
-    info: Mapping[str, Any]  #: Arrays.info (class names, synthetic, rows); `quick: True` of a quick study
+    info: Mapping[str, Any]  #: Arrays.info (class names, synthetic, rows); `quick: True` of a quick study; WEIGHTS
     vocabulary: Mapping[str, Any]  #: Vocabulary.vocabulary() of the objective
     versions: Mapping[str, str]  #: package -> version
     metric: str
@@ -45,6 +48,12 @@ class StudyRecord:
     def quick(self) -> bool:
         """Whether its numbers mean nothing, see `hpo.quick`."""
         return bool(self.info.get("quick"))
+
+    @property
+    def weights(self) -> Mapping[str, str]:
+        """SHA-256 at the launch of each file that trials may start from; empty for older studies."""
+        found: Mapping[str, str] = self.info.get(WEIGHTS, {})
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,7 @@ class Parameters:
     ) -> None:
         self.root, self.mistakes, self.objective, self._absolute = root, mistakes, objective, absolute
         self.words = objective.words if objective else {}
+        self.ranges = objective.ranges if objective else {}
         self.defaults = objective.parameters() if objective else dict(LOOP_DEFAULTS)
         #: Parameters that `prepare` reads: one data set per study.
         self.prepared = {f"data.{key}" for key in (objective.prepare_keys if objective else ())}
@@ -229,7 +230,7 @@ class Parameters:
         if node.value is BROKEN:
             return None
         try:
-            value = checked(key, node.value, self.defaults.get(key), self.words)
+            value = checked(key, node.value, self.defaults.get(key), self.words, self.ranges)
         except ValueError as error:
             self.mistakes.add(node.line, f"{where} is {shown(node)}: {error}")
             return None

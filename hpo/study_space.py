@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -26,10 +27,11 @@ WORDS = {
 }
 
 Words = Mapping[str, tuple[str, ...]]
+Ranges = Mapping[str, tuple[float, float | None]]
 #: Reads the value of a parameter (key, node, where it stands); None where a mistake was added.
 ReadValue = Callable[[str, Node, str], Value | None]
 
-#: What values make sense, by the end of the parameter's name; the first that matches counts.
+#: What values make sense, by the parameter's name, besides an objective's own `ranges`; the first that matches counts.
 RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"data\.batch_size", lambda v: v >= 1, "at least 1"),
     (r"sampling\.rare_boost_cap", lambda v: v >= 1, "at least 1 (1 = off)"),
@@ -43,12 +45,6 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"augment\.mixup", lambda v: v >= 0, "at least 0 (0 = off)"),
     (r"loss\.label_smoothing", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     (r"loss\.(focal_gamma|.*_weight)", lambda v: v >= 0, "at least 0"),
-    (r"augment\.(frequency_mask|flip|erasing)", lambda v: 0 <= v <= 1, "from 0 to 1"),
-    (r"augment\.crop", lambda v: 0 <= v < 1, "at least 0 and below 1"),
-    (r"augment\.rotation", lambda v: 0 <= v <= 180, "degrees from 0 to 180"),
-    (r"augment\..*", lambda v: v >= 0, "at least 0 (0 = off)"),
-    (r"data\.minority_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
-    (r"model\.class_heads", lambda v: v >= 1, "at least 1"),
     (r"model\.(.*_)?dropout", lambda v: 0 <= v < 1, "at least 0 and below 1"),
 )
 
@@ -93,7 +89,13 @@ def contains(distribution: BaseDistribution, value: Value) -> bool:
     return bool(distribution._contains(distribution.to_internal_repr(value)))
 
 
-def checked(key: str, value: Any, default: Value | None, words: Words = MappingProxyType({})) -> Value:
+def checked(
+    key: str,
+    value: Any,
+    default: Value | None,
+    words: Words = MappingProxyType({}),
+    ranges: Ranges = MappingProxyType({}),
+) -> Value:
     """A parameter's value as the type of its default.
 
     Args:
@@ -101,6 +103,7 @@ def checked(key: str, value: Any, default: Value | None, words: Words = MappingP
         value: as read.
         default: None where it is unknown because the objective could not be loaded.
         words: of the objective.
+        ranges: of the objective.
 
     Raises:
         ValueError: with what is needed instead.
@@ -127,6 +130,10 @@ def checked(key: str, value: Any, default: Value | None, words: Words = MappingP
                 if not sane(value):
                     raise ValueError(f"{need} is needed")
                 break
+        low, high = ranges.get(key, (-math.inf, None))
+        if not low <= value <= (math.inf if high is None else high):
+            need = f"at least {shown(low)}" if high is None else f"from {shown(low)} to {shown(high)}"
+            raise ValueError(f"{need} is needed")
     result: Value = float(value) if isinstance(default, float) else value
     return result
 

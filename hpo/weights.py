@@ -25,6 +25,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # safetensors, zip and unpickling each have errors of their own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{file} cannot be read as weights: {reason}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise DataError(f"{file} holds no state_dict, which maps names to tensors: save model.state_dict() alone")
     return state

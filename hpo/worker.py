@@ -25,6 +25,7 @@ from hpo.records import StudyRecord
 from hpo.search import Search
 from hpo.store import DATABASE_ERRORS, Lease, LeaseLost, Store, cause, grace_period
 from hpo.stored import as_launched
+from hpo.study_weights import require_launched_weights
 from hpo.training import Interrupted
 from hpo.trial import end_hung, run_trial
 from hpo.work import Boundary, Surroundings
@@ -65,6 +66,7 @@ class Worker:
         self._tell = say
         objective = resolve(record.objective, record.objective_hash)
         self._spec = as_launched(record)
+        require_launched_weights(self._spec, record)
         self._search = Search(store, record, self._spec)
         store.workers.register(record.study_id, self.name, socket.gethostname(), os.getpid(), options.device)
         hung = 60 * options.hung_minutes

@@ -60,6 +60,10 @@ class Abr(Objective):
             "signal_correlation": "maximize",
         }
     )
+    ranges = MappingProxyType(
+        {"model.class_heads": (1, None), "augment.noise": (0, None), "augment.shift": (0, None)}
+        | {"augment.frequency_mask": (0, 1)}
+    )
     defaults = MappingProxyType(
         {
             "data.batch_size": 64,

@@ -56,6 +56,7 @@ class Digits(Objective):
             "f1.*": "maximize",
         }
     )
+    ranges = MappingProxyType({"augment.shift": (0, None), "augment.noise": (0, None)})
     defaults = MappingProxyType(
         {
             "data.batch_size": 64,

@@ -45,6 +45,16 @@ class Expression(Objective):
             "loss.unit_weights": tuple(RULES),
         }
     )
+    ranges = MappingProxyType(
+        {
+            "data.minority_share": (0, 1),
+            "augment.flip": (0, 1),
+            "augment.crop": (0, 0.99),
+            "augment.rotation": (0, 180),
+            "augment.colour": (0, None),
+            "augment.erasing": (0, 1),
+        }
+    )
     scores = MappingProxyType(
         {
             "macro_f1": "maximize",

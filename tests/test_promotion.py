@@ -17,8 +17,9 @@ import torch
 import yaml
 from optuna.trial import TrialState
 
+from hpo.arrays import Arrays
 from hpo.final_model import load_model
-from hpo.objective import Epoch, Outputs, Params, Term
+from hpo.objective import DataError, Epoch, Outputs, Params, Term
 from hpo.promotion import REFIT, plan, run_job
 from hpo.records import JobRecord
 from hpo.store import MOST_LOSSES, Lease, LeaseLost, Store, Watch
@@ -355,6 +356,19 @@ def test_a_best_that_fails_on_a_fold_has_no_model_and_says_why(made: Callable[..
     outcome = final(launched)
     assert (outcome.status, outcome.path) == ("failed", None)
     assert "is not finite" in outcome.end_text
+
+
+class Refuses(Toy):
+    """Leaves no rows to train on, as an objective may do on some fold."""
+
+    def training_rows(self, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
+        raise DataError("no row is left to train on; use loss.other")
+
+
+def test_data_that_cannot_be_used_are_told_without_a_traceback(made: Callable[..., Launched]) -> None:
+    launched = made(objective=Refuses())
+    found = promote(launched)
+    assert {job.end_text for job in found} == {"no row is left to train on; use loss.other"}
 
 
 def test_a_refit_that_fails_says_why(made: Callable[..., Launched], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,14 @@
-"""What an objective adds to the reading of its studies: words of its own, weights to start from, `augment: off`."""
+"""What an objective adds to the reading of its studies: words, ranges, `augment: off`."""
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
-from hpo.launching import require_weights
-from hpo.objective import DataError, Vocabulary
+from hpo.objective import Vocabulary
 from hpo.study import Study, StudyError
 
 
@@ -20,6 +19,7 @@ class Pictures(Vocabulary):
     terms = ("class",)
     scores = MappingProxyType({"accuracy": "maximize"})
     words = MappingProxyType({"loss.null": ("mask", "drop")})
+    ranges = MappingProxyType({"augment.shift": (0, 4.5), "model.width": (1, None)})
     defaults = MappingProxyType(
         {
             "loss.class_weight": 1.0,
@@ -29,6 +29,7 @@ class Pictures(Vocabulary):
             "augment.shift": 0.5,
             "augment.flips": True,
             "augment.copies": 2,
+            "augment.shift_db": 0.0,
         }
     )
 
@@ -81,6 +82,35 @@ def test_words_are_stored_with_a_study_and_older_ones_have_none() -> None:
     assert Vocabulary.from_json(record).words == {}
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("fixed: {augment: {shift: -1}}\n", "line 7: fixed.augment.shift is -1: from 0 to 4.5 is needed"),
+        ("  augment: {shift: {float: [0, 5]}}\n", "line 7: space.augment.shift end is 5: from 0 to 4.5 is needed"),
+        ("  model: {width: {choice: [0, 8]}}\n", "line 7: space.model.width choice is 0: at least 1 is needed"),
+        ("configurations: {a: {model: {width: 0}}}\n", "configurations.a.model.width is 0: at least 1 is needed"),
+    ],
+)
+def test_numbers_outside_the_range_of_an_objective(more: str, message: str) -> None:
+    with pytest.raises(StudyError, match=re.escape(message)):
+        read(more)
+
+
+def test_what_an_objective_gives_no_range_is_its_own_affair() -> None:
+    more = "  augment: {shift_db: {float: [-6, 6]}}\nfixed: {augment: {copies: -3, shift: 4.5}}\n"
+    study = read(more)
+    assert (study.fixed["augment.copies"], study.fixed["augment.shift"]) == (-3, 4.5)
+
+
+def test_ranges_are_stored_with_a_study_and_older_ones_have_none() -> None:
+    record = json.loads(json.dumps(Pictures().vocabulary()))
+    assert Vocabulary.from_json(record).ranges == Pictures.ranges
+    del record["ranges"]
+    assert Vocabulary.from_json(record).ranges == {}
+    stored = read("fixed: {augment: {shift: -3}}\n", Vocabulary.from_json(record))
+    assert stored.fixed["augment.shift"] == -3, "an older study is read as it was launched"
+
+
 @pytest.mark.parametrize("place", ["fixed: {augment: off}\n", "configurations: {a: {augment: off}}\n"])
 def test_augment_off_is_strength_zero_throughout(place: str) -> None:
     study = read(place)
@@ -89,6 +119,7 @@ def test_augment_off_is_strength_zero_throughout(place: str) -> None:
         "augment.shift": 0.0,
         "augment.flips": False,
         "augment.copies": 0,
+        "augment.shift_db": 0.0,
     }
 
 
@@ -107,19 +138,3 @@ def test_augment_off_is_strength_zero_throughout(place: str) -> None:
 def test_augment_off_where_it_cannot_be(more: str, vocabulary: Vocabulary, message: str) -> None:
     with pytest.raises(StudyError, match=re.escape(message)):
         read(more, vocabulary)
-
-
-def test_weights_are_found_relative_to_the_file(tmp_path: Path) -> None:
-    text = "  model: {weights: {choice: ['', b.pt]}}\nfixed: {}\n"
-    study = read(text, source=str(tmp_path / "pictures.yaml"))
-    assert study.space["model.weights"].choices == ("", str(tmp_path / "b.pt"))  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match=rf"model.weights: no such file: {tmp_path}/b\.pt; paths are relative"):
-        require_weights(study)
-    (tmp_path / "b.pt").touch()
-    require_weights(study)
-
-
-def test_every_missing_file_of_weights_is_named() -> None:
-    more = "fixed: {model: {weights: a.pt}}\nconfigurations: {x: {}, y: {model: {weights: /w/c.pt, width: 9}}}\n"
-    with pytest.raises(DataError, match=r"no such file: /studies/a\.pt, /w/c\.pt"):
-        require_weights(read(more))

@@ -74,7 +74,10 @@ class Unready(Toy):
     defaults = MappingProxyType({**Toy.defaults, "model.weights": ""})
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(2)], {"net": {"a": torch.zeros(2)}}, {"epoch": 3}, torch.zeros(2)])
+@pytest.mark.parametrize(
+    "content",
+    [[torch.zeros(2)], {"net": {"a": torch.zeros(2)}}, {"epoch": 3}, {1: torch.zeros(2)}, torch.zeros(2)],
+)
 def test_what_is_no_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pt")
     with pytest.raises(DataError, match=r"w\.pt holds no state_dict, which maps names to tensors: save model\.state"):

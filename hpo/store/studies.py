@@ -22,6 +22,10 @@ from hpo.store.errors import Exists, StorageError, Unknown
 _JSON = ("split", "info", "vocabulary", "versions")
 
 
+def _row(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: json.dumps(value) if key in _JSON else value for key, value in facts.items()}
+
+
 class Studies:
     """The studies of one database that are ours."""
 
@@ -40,7 +44,7 @@ class Studies:
             Exists: when there is one of that name, perhaps made by another launch a moment ago.
         """
         direction = StudyDirection.MAXIMIZE if facts["direction"] == "maximize" else StudyDirection.MINIMIZE
-        row = {key: json.dumps(value) if key in _JSON else value for key, value in facts.items()}
+        row = _row(facts)
         try:
             with self._db.transaction() as connection:
                 self._forget_deleted(connection)
@@ -66,7 +70,8 @@ class Studies:
     def change(self, study_id: int, configurations: Mapping[str, Mapping[str, Any]], **facts: Any) -> None:
         """Apply what may change in a running study: a larger budget, further configurations, targets (in `text`)."""
         with self._db.transaction() as connection:
-            connection.execute(tables.studies.update().where(tables.studies.c.study_id == study_id).values(**facts))
+            update = tables.studies.update().where(tables.studies.c.study_id == study_id)
+            connection.execute(update.values(**_row(facts)))
             self._enqueue(study_id, configurations)
 
     def get(self, name: str) -> StudyRecord:

@@ -54,6 +54,15 @@ def test_is_named_as_it_is_listed(name: str) -> None:
     assert built_in(name).name == name
 
 
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_ranges_are_of_its_own_numbers_and_hold_their_defaults(name: str) -> None:
+    """`parameters` alone would not notice a misspelt name; every strength of an augmentation has a range."""
+    objective = built_in(name)
+    for key, (low, high) in objective.ranges.items():
+        assert low <= float(objective.defaults[key]) <= (float("inf") if high is None else high)
+    assert {key for key in objective.defaults if key.startswith("augment.")} <= {*objective.ranges, "augment.mixup"}
+
+
 def test_listing_the_objectives_does_not_load_torch() -> None:
     code = "import sys, objectives; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
