@@ -1,7 +1,7 @@
 """The training loop: `FoldRun` against the same science in a loop written by hand, and in a DataLoader loop.
 
-Three sides train digits and abr on one thread, from scratch, with the same network, augmentation, losses, optimizer,
-schedule, clipping, validation and scores, and keep the best weights:
+Three sides train digits, abr and expression (drawn faces, resnet18, 96 pixels) on one thread, from scratch, with the
+same network, augmentation, losses, optimizer, schedule, clipping, validation and scores, and keep the best weights:
 
   FoldRun     the service's loop; besides, it records every loss term and the scores of the training rows
   by hand     the shortest loop over the same tensors
@@ -9,7 +9,8 @@ schedule, clipping, validation and scores, and keep the best weights:
 
 Measured are seconds per epoch, without the first epoch of each training, which warms up. A repetition trains all three
 sides one after the other, in alternating order; ratios are medians over the repetitions.
-Must reach: at least 0.95x the speed of the loop by hand, at least 2x that of the DataLoader.
+Must reach: at least 0.95x the speed of the loop by hand; for digits and abr at least 2x that of the DataLoader; for
+expression, whose network takes nearly all of the time, an epoch within 60 s. Its trainings are fewer and shorter.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader, Dataset
 
 from bench.measure import Goal, alternate, arguments, conclude, ratio, spread, table
-from bench.tasks import Task, abr, digits
+from bench.tasks import Task, abr, digits, expression
 from hpo.arrays import Feed
 from hpo.objective import Batch
 from hpo.training import FoldRun
@@ -36,6 +37,8 @@ from hpo.training import FoldRun
 #: A training of some epochs, which yields the validation score of each.
 Side = Callable[[Task, int], Iterator[float]]
 
+#: The objective whose epochs take seconds.
+EXPENSIVE = "expression"
 VALIDATION_BATCHES = 4  #: validation batches are this much larger, on every side
 
 
@@ -198,8 +201,9 @@ def compare(
         for side, times in found.items()
     ]
     hand = Goal(what=f"{name}, speed against the loop by hand", value=speed["by hand"], at_least=0.95)
-    loader = Goal(what=f"{name}, speed against the DataLoader", value=speed["DataLoader"], at_least=2.0)
-    return rows, [hand, loader]
+    if name == EXPENSIVE:
+        return rows, [hand, Goal(what=f"{name}, an epoch", value=median(found["FoldRun"]), at_most=60.0, unit=" s")]
+    return rows, [hand, Goal(what=f"{name}, speed against the DataLoader", value=speed["DataLoader"], at_least=2.0)]
 
 
 def main(words: list[str] | None = None) -> int:
@@ -215,8 +219,14 @@ def main(words: list[str] | None = None) -> int:
     rows: list[list[object]] = []
     goals: list[Goal] = []
     with tempfile.TemporaryDirectory() as cache:
-        for name, task in (("digits", digits(Path(cache))), ("abr", abr(Path(cache), options.data))):
-            its_rows, its_goals = compare(name, task, epochs, repetitions, clock)
+        faces = expression(Path(cache), 32 if options.quick else 96)
+        for name, task in (
+            ("digits", digits(Path(cache))),
+            ("abr", abr(Path(cache), options.data)),
+            (EXPENSIVE, faces),
+        ):
+            size = (-(-epochs // 5), -(-repetitions // 3)) if name == EXPENSIVE else (epochs, repetitions)
+            its_rows, its_goals = compare(name, task, *size, clock)
             rows += its_rows
             goals += its_goals
     header = ["objective", "loop", "ms per epoch", "smallest-largest", "FoldRun is faster by", "macro F1"]

@@ -31,9 +31,13 @@ def test_loop_runs() -> None:
     command = [sys.executable, "-m", "bench.loop", "--quick"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    rows = [line.split("|")[1:3] for line in done.stdout.splitlines() if line.startswith(("| digits", "| abr"))]
+    rows = [
+        line.split("|")[1:3]
+        for line in done.stdout.splitlines()
+        if line.startswith(("| digits", "| abr", "| expression"))
+    ]
     sides = [(objective.strip(), side.strip()) for objective, side in rows]
-    assert sides == [(o, s) for o in ("digits", "abr") for s in ("FoldRun", "by hand", "DataLoader")]
+    assert sides == [(o, s) for o in ("digits", "abr", "expression") for s in ("FoldRun", "by hand", "DataLoader")]
 
 
 def test_questions_are_answered_for_every_configuration() -> None:
