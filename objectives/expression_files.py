@@ -22,7 +22,8 @@ from hpo.objective import DataError
 from objectives import expression_labels as label_files
 from objectives import pictures
 from objectives.expression_data import TEST, TRAIN, VALIDATION, Faces
-from objectives.expression_labels import Labels, Names
+from objectives.expression_labels import Labels
+from objectives.expression_names import Names, read_names
 from objectives.problems import listing, some
 
 EMOTIONS, UNITS, PARTS, GROUPS, CLASSES = "emolabel.txt", "AUlabel.txt", "partition.txt", "groups.csv", "classes.json"
@@ -93,7 +94,7 @@ def _labelled(folder: Path, images: Sequence[str], files: Mapping[str, Path], pr
     labels = {kind: label_files.read_lines(path, problems) for kind, path in files.items()}
     if (folder / GROUPS).is_file():
         labels[GROUPS] = label_files.read_groups(folder / GROUPS, problems)
-    listed = label_files.read_names(folder / CLASSES, problems) if (folder / CLASSES).is_file() else Names()
+    listed = read_names(folder / CLASSES, problems) if (folder / CLASSES).is_file() else Names()
     emotions = labels[EMOTIONS]
     names = list(emotions.of)
     if not names:
