@@ -179,8 +179,8 @@ def _units(
     labels: Labels | None, listed: Names, names: Sequence[str], problems: list[str]
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Codes of the units, and int64 `[rows, unit]`."""
-    if labels is None:
-        return (), np.empty((len(names), 0), np.int64)
+    if labels is None:  # those of classes.json, of which nobody looked for any: a model that says them fits the folder
+        return listed.units or (), np.full((len(names), len(listed.units or ())), -1)
     codes, found = label_files.units(labels, listed.units, problems)
     active = dict(zip(labels.of, found, strict=True))
     rows = [active.get(name) for name in names]
@@ -236,7 +236,7 @@ def _changes(images: Sequence[str], where: Sequence[str], aligned: Sequence[str]
 
 def _unit_notes(labels: Labels | None, units: np.ndarray) -> Iterator[str]:
     if labels is None:
-        yield f"no {UNITS}: action units are not learnt"
+        yield f"no {UNITS}: " + ("no action unit has a label" if units.shape[1] else "action units are not learnt")
         return
     if nobody := sum(label.text.strip().lower() == "null" for label in labels.of.values()):
         yield f"nobody looked for action units in {nobody} of {len(units)} images (null)"

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpo.arrays import open_arrays
 from hpo.objective import DataError
 from objectives import expression_files
+from objectives.expression import Expression
+from tests.objectives.cases import PREPARED
 from tests.objectives.face_folders import GOOD, IMAGES, problems, write
 
 
@@ -38,6 +41,17 @@ def test_emotions_alone_are_enough(tmp_path: Path) -> None:
     assert faces.units.shape == (4, 0) and faces.units.dtype == np.int64 and faces.unit_names == ()
     assert faces.part is None and faces.group is None
     assert faces.notes == ("no AUlabel.txt: action units are not learnt",)
+
+
+def test_units_of_classes_json_without_a_file_of_them_are_those_that_nobody_looked_for(tmp_path: Path) -> None:
+    """So that a model that was trained with units can be evaluated on faces that have emotions alone."""
+    faces = expression_files.read(write(tmp_path / "new", {"AUlabel.txt": None}))
+    assert faces.unit_names == ("AU1", "AU4", "AU12") and faces.units.dtype == np.int64
+    np.testing.assert_array_equal(faces.units, np.full((4, 3), -1))
+    assert faces.notes[0] == "no AUlabel.txt: no action unit has a label"
+    new = open_arrays(Expression(), tmp_path / "new", PREPARED["expression"], tmp_path / "cache")
+    trained = open_arrays(Expression(), write(tmp_path / "trained"), PREPARED["expression"], tmp_path / "cache")
+    assert Expression().misfit(new.info, trained.info) == ""
 
 
 def test_without_a_list_units_are_those_that_occur(tmp_path: Path) -> None:
