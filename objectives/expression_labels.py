@@ -23,6 +23,7 @@ from io import StringIO
 from pathlib import Path
 
 from objectives.expression_data import TEST, TRAIN, VALIDATION
+from objectives.expression_folder import Images
 from objectives.pictures import ENDINGS
 from objectives.problems import some
 
@@ -30,7 +31,7 @@ from objectives.problems import some
 #: jaw, cheeks, nostrils and lids up to 46. 3 is for babies alone, 40 (sniff) is behaviour, from 50 on it is head and
 #: gaze. 41, 42 and 44 are from the manual of 1978.
 FACS = tuple(code for code in range(1, 47) if code not in (3, 40))
-_LINE = re.compile(rf"(?P<name>.*?(?:{'|'.join(map(re.escape, ENDINGS))}))(?:\s+(?P<label>.*))?", re.IGNORECASE)
+_ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, ENDINGS))})(?=\s|$)", re.IGNORECASE)
 #: A unit, and the side or lip that alone moved.
 UNIT = re.compile(r"(?:AU)?(?P<half>[LRTB]?)(?P<code>\d{1,3})", re.IGNORECASE | re.ASCII)
 
@@ -55,21 +56,24 @@ class Labels:
         return f"{self.file}, line {self.of[name].line}"
 
 
-def read_lines(path: Path, problems: list[str]) -> Labels:
-    """The lines of a text file, with what is wrong with their form added to `problems`."""
+def read_lines(path: Path, images: Images, problems: list[str]) -> Labels:
+    """The lines of a text file, with what is wrong with their form added to `problems`.
+
+    Where a line could begin with several names, it is the longest that `images` know, `a.jpg copy.png`; else the first.
+    """
     found: dict[str, Label] = {}
     text = read_text(path, problems)
-    for number, content in enumerate(text.split("\n") if text else [], start=1):
-        if not content.strip():
-            continue
-        match = _LINE.fullmatch(content.strip())
-        if match is None:
+    for number, line in enumerate(text.split("\n") if text else [], start=1):
+        content = line.strip()
+        names = [content[: ending.end()] for ending in _ENDING.finditer(content)]
+        if names:
+            name = next((name for name in reversed(names) if images.called(name)), names[0])
+            _add(found, name, Label(number, content[len(name) :].strip()), path, problems)
+        elif content:
             problems.append(
-                f"{path.name}, line {number}: {content.strip()[:60]!r} does not begin with the name of an image "
+                f"{path.name}, line {number}: {content[:60]!r} does not begin with the name of an image "
                 f"({', '.join(ENDINGS[:3])}, ...) and a space"
             )
-        else:
-            _add(found, match["name"], Label(number, match["label"] or ""), path, problems)
     return Labels(path.name, found)
 
 
