@@ -188,7 +188,7 @@ def _fingerprint(source: Path | None, key: Mapping[str, Any], runs: Path) -> str
     inside = runs if source in runs.parents else None
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_data(p, inside))
     for file in files:
-        digest.update(str(file.relative_to(source) if source.is_dir() else file.name).encode())
+        digest.update(os.fsencode(file.relative_to(source) if source.is_dir() else file.name))
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()

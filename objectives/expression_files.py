@@ -22,7 +22,9 @@ from hpo.objective import DataError
 from objectives import expression_labels as label_files
 from objectives import pictures
 from objectives.expression_data import TEST, TRAIN, VALIDATION, Faces
-from objectives.expression_labels import Labels, Names
+from objectives.expression_folder import Images, aligned, find, not_text
+from objectives.expression_labels import Labels
+from objectives.expression_names import Names, read_names
 from objectives.problems import listing, some
 
 EMOTIONS, UNITS, PARTS, GROUPS, CLASSES = "emolabel.txt", "AUlabel.txt", "partition.txt", "groups.csv", "classes.json"
@@ -39,16 +41,21 @@ def read(source: Path) -> Faces:
     """
     if source.is_file():
         lacks = "a single image is read without labels; give the folder that holds its label files"
+        if problems := list(not_text([source.name])):
+            raise DataError("; ".join(problems))
         return _unlabelled(source.parent, [source.name], lacks)
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder; {_WANTED}")
-    images = _images(source)
-    if not images:
-        raise DataError(f"{source}: no images ({', '.join(pictures.ENDINGS)}); {_WANTED}")
-    problems: list[str] = []
+    images = find(source)
+    if not images.paths:
+        raise DataError(f"{source}: no images ({', '.join(pictures.ENDINGS)}); {images.skipped() or _WANTED}")
+    problems = list(not_text(images.paths))
     files = _label_files(source, problems)
     if not files:
-        return _unlabelled(source, images, f"no file of emotions ({EMOTIONS}); only predictions do without labels")
+        if problems:
+            raise DataError(listing(source, problems))
+        lacks = f"no file of emotions ({EMOTIONS}); only predictions do without labels"
+        return _unlabelled(source, images.paths, lacks, [images.skipped()] if images.links else [])
     if EMOTIONS not in files:
         others = some([path.name for path in files.values()])
         problems.append(f"no {EMOTIONS} beside {others}; add it, or remove them to predict on the images alone")
@@ -56,7 +63,7 @@ def read(source: Path) -> Faces:
     return _labelled(source, images, files, problems)
 
 
-def _unlabelled(folder: Path, images: Sequence[str], lacks: str) -> Faces:
+def _unlabelled(folder: Path, images: Sequence[str], lacks: str, notes: Sequence[str] = ()) -> Faces:
     return Faces(
         file=np.asarray(images),
         emotion=np.full(len(images), -1),
@@ -64,15 +71,9 @@ def _unlabelled(folder: Path, images: Sequence[str], lacks: str) -> Faces:
         classes=(),
         unit_names=(),
         pictures=partial(pictures.squares, folder, images),
+        notes=tuple(notes),
         unlabelled=lacks,
     )
-
-
-def _images(folder: Path) -> list[str]:
-    """Paths in the folder of all that looks like an image, hidden ones left out."""
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in pictures.ENDINGS)
-    shown = (path for path in found if not any(part.startswith(".") for part in path.parts))
-    return sorted(path.as_posix() for path in shown if (folder / path).is_file())
 
 
 def _label_files(folder: Path, problems: list[str]) -> dict[str, Path]:
@@ -84,22 +85,23 @@ def _label_files(folder: Path, problems: list[str]) -> dict[str, Path]:
         if len(of_kind) > 1:
             names = some([path.name for path in of_kind])
             problems.append(f"{names}: {len(of_kind)} files of one kind (*{kind}); keep one")
+        problems += not_text([path.name for path in of_kind])
         if of_kind:
             found[kind] = of_kind[0]
     return found
 
 
-def _labelled(folder: Path, images: Sequence[str], files: Mapping[str, Path], problems: list[str]) -> Faces:
-    labels = {kind: label_files.read_lines(path, problems) for kind, path in files.items()}
+def _labelled(folder: Path, images: Images, files: Mapping[str, Path], problems: list[str]) -> Faces:
+    labels = {kind: label_files.read_lines(path, images, problems) for kind, path in files.items()}
     if (folder / GROUPS).is_file():
         labels[GROUPS] = label_files.read_groups(folder / GROUPS, problems)
-    listed = label_files.read_names(folder / CLASSES, problems) if (folder / CLASSES).is_file() else Names()
+    listed = read_names(folder / CLASSES, problems) if (folder / CLASSES).is_file() else Names()
     emotions = labels[EMOTIONS]
     names = list(emotions.of)
     if not names:
         raise DataError(listing(folder, problems))
     problems += _out_of_step(labels)
-    where, aligned = _find(images, emotions, problems)
+    where, instead = _find(images, emotions, problems)
 
     classes, emotion = label_files.emotions(emotions, listed.classes, problems)
     codes, units = _units(labels.get(UNITS), listed, names, problems)
@@ -108,7 +110,7 @@ def _labelled(folder: Path, images: Sequence[str], files: Mapping[str, Path], pr
     if problems:
         raise DataError(listing(folder, problems))
 
-    notes = [*_changes(images, where, aligned), *_unit_notes(labels.get(UNITS), units)]
+    notes = [*_changes(images, where, instead), *_unit_notes(labels.get(UNITS), units)]
     if part is not None:
         notes.append(f"{labels[PARTS].file}: {_counts(part)}")
     return Faces(
@@ -141,23 +143,14 @@ def _numbered(labels: Labels, names: Sequence[str]) -> str:
     return f"{count} ({some([f'{name} in line {labels.of[name].line}' for name in names])})"
 
 
-def _find(images: Sequence[str], labels: Labels, problems: list[str]) -> tuple[list[str], list[str]]:
+def _find(images: Images, labels: Labels, problems: list[str]) -> tuple[list[str], list[str]]:
     """Where in the folder the images are that a file names, and which of them are there as aligned ones alone."""
-    by_name: dict[str, list[str]] = defaultdict(list)
-    for image in images:
-        by_name[PurePosixPath(image).name].append(image)
-    known = set(images)
     where: list[str] = []
     missing: list[str] = []
-    aligned: list[str] = []
+    instead: list[str] = []
     first: dict[str, str] = {}
     for name in labels.of:
-        path = PurePosixPath(name)
-        other = f"{path.stem}_aligned{path.suffix}"
-        if str(path) == path.name:
-            found = by_name.get(path.name) or by_name.get(other, [])
-        else:
-            found = [str(path)] if str(path) in known else []
+        found = images.called(name)
         if not found:
             missing.append(name)
             continue
@@ -166,20 +159,21 @@ def _find(images: Sequence[str], labels: Labels, problems: list[str]) -> tuple[l
             problems.append(f"{labels.at(name)}: {twice}; keep one, or give its path in the folder")
         elif (same := first.setdefault(found[0], name)) != name:
             problems.append(f"{labels.at(name)}: {name} is the image of line {labels.of[same].line}; keep one")
-        elif PurePosixPath(found[0]).name == other:
-            aligned.append(other)
+        elif (file := PurePosixPath(found[0]).name) == aligned(name):
+            instead.append(file)
         where.append(found[0])
     if missing:
-        problems.append(f"{labels.file} names {_numbered(labels, missing)}, the folder has none; add or remove them")
-    return where, aligned
+        out = images.skipped() or "add or remove them"
+        problems.append(f"{labels.file} names {_numbered(labels, missing)}, the folder has none; {out}")
+    return where, instead
 
 
 def _units(
     labels: Labels | None, listed: Names, names: Sequence[str], problems: list[str]
 ) -> tuple[tuple[int, ...], np.ndarray]:
     """Codes of the units, and int64 `[rows, unit]`."""
-    if labels is None:
-        return (), np.empty((len(names), 0), np.int64)
+    if labels is None:  # those of classes.json, of which nobody looked for any: a model that says them fits the folder
+        return listed.units or (), np.full((len(names), len(listed.units or ())), -1)
     codes, found = label_files.units(labels, listed.units, problems)
     active = dict(zip(labels.of, found, strict=True))
     rows = [active.get(name) for name in names]
@@ -223,19 +217,21 @@ def _counts(part: np.ndarray) -> str:
     return counts + ("" if (part == TEST).any() else "; nothing is set aside for a final test")
 
 
-def _changes(images: Sequence[str], where: Sequence[str], aligned: Sequence[str]) -> Iterator[str]:
+def _changes(images: Images, where: Sequence[str], instead: Sequence[str]) -> Iterator[str]:
     """What is read in another way than the files say, or not at all."""
     named = set(where)
-    if others := [image for image in images if image not in named]:
+    if others := [image for image in images.paths if image not in named]:
         count = "1 image has" if len(others) == 1 else f"{len(others)} images have"
         yield f"{count} no emotion label and {'was' if len(others) == 1 else 'were'} left out: {some(others)}"
-    if aligned:
-        yield f"read in place of images of the names that the labels give: {some(aligned)}"
+    if images.links:
+        yield images.skipped()
+    if instead:
+        yield f"read in place of images of the names that the labels give: {some(instead)}"
 
 
 def _unit_notes(labels: Labels | None, units: np.ndarray) -> Iterator[str]:
     if labels is None:
-        yield f"no {UNITS}: action units are not learnt"
+        yield f"no {UNITS}: " + ("no action unit has a label" if units.shape[1] else "action units are not learnt")
         return
     if nobody := sum(label.text.strip().lower() == "null" for label in labels.of.values()):
         yield f"nobody looked for action units in {nobody} of {len(units)} images (null)"

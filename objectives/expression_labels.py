@@ -1,10 +1,11 @@
-"""Read the label files of a folder of faces, one at a time: what RAF-CE writes, and two files more.
+"""Read the label files of a folder of faces, one at a time: what RAF-CE writes, and groups.
 
     emolabel.txt    0001.jpg 3                  class, as its number or as its name in classes.json
     AUlabel.txt     0001.jpg 4+23               active action units; 0 = a neutral face; null = nobody looked
     partition.txt   0001.jpg 0                  0 train, 1 validation, 2 test
     groups.csv      filename,group              whose images never part; further columns are ignored
-    classes.json    {"classes": ["anger", ...], "action_units": ["AU1", ...]}, each of the two optional
+
+`classes.json` lists what they may name (`objectives.expression_names`).
 
 In the text files a name goes up to its ending (`.png`, `.jpg`, ...), so that it may hold spaces; the label is what
 follows. Units are written `AU1 AU2`, `1+2`, `au1, AU2` or any mixture. A letter before the number says that the unit
@@ -15,7 +16,6 @@ active unit 12. `null` is a row without unit labels and never a zero.
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from io import StringIO
 from pathlib import Path
 
 from objectives.expression_data import TEST, TRAIN, VALIDATION
+from objectives.expression_folder import Images
 from objectives.pictures import ENDINGS
 from objectives.problems import some
 
@@ -30,8 +31,9 @@ from objectives.problems import some
 #: jaw, cheeks, nostrils and lids up to 46. 3 is for babies alone, 40 (sniff) is behaviour, from 50 on it is head and
 #: gaze. 41, 42 and 44 are from the manual of 1978.
 FACS = tuple(code for code in range(1, 47) if code not in (3, 40))
-_LINE = re.compile(rf"(?P<name>.*?(?:{'|'.join(map(re.escape, ENDINGS))}))(?:\s+(?P<label>.*))?", re.IGNORECASE)
-_UNIT = re.compile(r"(?:AU)?(?P<half>[LRTB]?)(?P<code>\d{1,3})", re.IGNORECASE | re.ASCII)
+_ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, ENDINGS))})(?=\s|$)", re.IGNORECASE)
+#: A unit, and the side or lip that alone moved.
+UNIT = re.compile(r"(?:AU)?(?P<half>[LRTB]?)(?P<code>\d{1,3})", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,24 @@ class Labels:
         return f"{self.file}, line {self.of[name].line}"
 
 
-@dataclass(frozen=True)
-class Names:
-    """What classes.json lists; None where it does not."""
+def read_lines(path: Path, images: Images, problems: list[str]) -> Labels:
+    """The lines of a text file, with what is wrong with their form added to `problems`.
 
-    classes: tuple[str, ...] | None = None
-    units: tuple[int, ...] | None = None  #: codes, ascending
-
-
-def read_lines(path: Path, problems: list[str]) -> Labels:
-    """The lines of a text file, with what is wrong with their form added to `problems`."""
+    Where a line could begin with several names, it is the longest that `images` know, `a.jpg copy.png`; else the first.
+    """
     found: dict[str, Label] = {}
-    text = _text(path, problems)
-    for number, content in enumerate(text.split("\n") if text else [], start=1):
-        if not content.strip():
-            continue
-        match = _LINE.fullmatch(content.strip())
-        if match is None:
+    text = read_text(path, problems)
+    for number, line in enumerate(text.split("\n") if text else [], start=1):
+        content = line.strip()
+        names = [content[: ending.end()] for ending in _ENDING.finditer(content)]
+        if names:
+            name = next((name for name in reversed(names) if images.called(name)), names[0])
+            _add(found, name, Label(number, content[len(name) :].strip()), path, problems)
+        elif content:
             problems.append(
-                f"{path.name}, line {number}: {content.strip()[:60]!r} does not begin with the name of an image "
+                f"{path.name}, line {number}: {content[:60]!r} does not begin with the name of an image "
                 f"({', '.join(ENDINGS[:3])}, ...) and a space"
             )
-        else:
-            _add(found, match["name"], Label(number, match["label"] or ""), path, problems)
     return Labels(path.name, found)
 
 
@@ -84,7 +81,7 @@ def read_groups(path: Path, problems: list[str]) -> Labels:
     """The groups of groups.csv, with what is wrong with its form added to `problems`."""
     found: dict[str, Label] = {}
     before = len(problems)
-    reader = csv.reader(StringIO(_text(path, problems) or ""))
+    reader = csv.reader(StringIO(read_text(path, problems) or ""))
     try:
         header = [name.strip() for name in next(reader, [])]
         missing = [name for name in ("filename", "group") if header.count(name) != 1]
@@ -103,10 +100,13 @@ def read_groups(path: Path, problems: list[str]) -> Labels:
     return Labels(path.name, found)
 
 
-def _text(path: Path, problems: list[str]) -> str | None:
+def read_text(path: Path, problems: list[str]) -> str | None:
     """A file's text with lines however they end; None and a problem for none."""
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        problems.append(f"{path.name}: cannot be read ({error.strerror}); mend that, or remove the file")
+        return None
     except UnicodeDecodeError as error:
         problems.append(f"{path.name}: byte {error.start} is not UTF-8 text; save the file as UTF-8")
         return None
@@ -121,44 +121,6 @@ def _add(found: dict[str, Label], name: str, label: Label, path: Path, problems:
         problems.append(f"{path.name}, line {label.line}: {name} is in line {found[name].line} already; keep one")
     else:
         found[name] = label
-
-
-def read_names(path: Path, problems: list[str]) -> Names:
-    """classes.json, with what is wrong with it added to `problems`."""
-    text = _text(path, problems)
-    try:
-        content = json.loads(text or "{}")
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        problems.append(f"{path.name}{where}: not JSON ({error})")
-        return Names()
-    known = {"classes", "action_units"}
-    if not isinstance(content, dict) or content.keys() - known:
-        problems.append(f"{path.name}: it holds other things than {{classes: [...], action_units: [...]}}")
-        return Names()
-    lists = {key: _words(path, key, content[key], problems) for key in content}
-    classes = lists.get("classes")
-    for number, name in enumerate(classes or ()):
-        if name.isdecimal() and name != str(number):
-            problems.append(f"{path.name}: class number {number} is called {name!r}, the number of another; rename it")
-    if (words := lists.get("action_units")) is None:
-        return Names(classes)
-    matches = [_UNIT.fullmatch(word) for word in words]
-    for word, match in zip(words, matches, strict=True):
-        if match is None or match["half"] or not int(match["code"]):
-            problems.append(f"{path.name}: {word!r} is no action unit; write AU and a number")
-    codes = sorted(int(match["code"]) for match in matches if match)
-    if len(set(codes)) < len(codes):
-        problems.append(f"{path.name}: action_units lists a unit twice; keep one")
-    return Names(classes, tuple(codes))
-
-
-def _words(path: Path, key: str, value: object, problems: list[str]) -> tuple[str, ...] | None:
-    words = [word.strip() for word in value if isinstance(word, str)] if isinstance(value, list) else []
-    if not (isinstance(value, list) and 0 < len(value) == len(set(words) - {""})):
-        problems.append(f"{path.name}: {key} is no list of different names")
-        return None
-    return tuple(words)
 
 
 def emotions(labels: Labels, listed: Sequence[str] | None, problems: list[str]) -> tuple[tuple[str, ...], list[int]]:
@@ -211,7 +173,7 @@ def active(text: str, listed: Sequence[int] | None = None) -> frozenset[int] | N
         return None
     if not words:
         raise ValueError("no action units; write them, 0 for a neutral face, or null where nobody looked")
-    matches = {word: _UNIT.fullmatch(word) for word in words}
+    matches = {word: UNIT.fullmatch(word) for word in words}
     codes = frozenset(int(match["code"]) for match in matches.values() if match)
     if codes == {0} and all(matches.values()):
         return frozenset()
@@ -226,7 +188,7 @@ def active(text: str, listed: Sequence[int] | None = None) -> frozenset[int] | N
 
 def halves(text: str) -> bool:
     """Whether a label names a unit of one side or one lip."""
-    return any((match := _UNIT.fullmatch(word)) and match["half"] for word in re.split(r"[\s+,]+", text))
+    return any((match := UNIT.fullmatch(word)) and match["half"] for word in re.split(r"[\s+,]+", text))
 
 
 def _ranges(codes: Sequence[int]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpo.objective import Split
+from hpo.objective import DataError, Split
 from objectives import splits
 from objectives.expression_data import TEST, TRAIN
 
@@ -43,7 +44,7 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
         trained = np.flatnonzero(part == TRAIN)
         number[rows] = 0
         if folds > 2:
-            number[trained] = 1 + splits.stratified_folds(emotion[trained], folds - 1, seed, names)
+            number[trained] = 1 + _beside_the_partition(emotion[trained], folds - 1, seed, names)
         else:
             number[trained] = folds - 1
         dealt = folds
@@ -52,6 +53,15 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
         dealt = folds + (fewest >= folds + 2)
         number[rows] = splits.stratified_folds(emotion, dealt, seed, names)
     return splits.to_split(np.where(number == folds, splits.TEST, number), folds)
+
+
+def _beside_the_partition(emotion: np.ndarray, folds: int, seed: int, names: Sequence[str]) -> np.ndarray:
+    """Folds of the training part, said to be so where it is too small for them."""
+    try:
+        return splits.stratified_folds(emotion, folds, seed, names)
+    except DataError as error:
+        text = f"beside fold 0, which the partition makes, its part {TRAIN} (train) is dealt to the other {folds} folds"
+        raise DataError(f"{text}: {error}") from None
 
 
 def _kinds(arrays: Arrays) -> np.ndarray:

@@ -9,9 +9,11 @@ coarse one and gives no value outside those of the picture.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,13 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _DEEP = ("PNG", "PPM")
 #: More are no photograph of a face but a scan of a wall, or a file made to fill the memory.
 MOST_PIXELS = 2**26
+#: JPEG can count no further. Pillow keeps an address for every row, which in a picture of one column are its memory.
+LONGEST_SIDE = 2**16
+#: Larger ones are decoded one at a time, so that memory does not hold as many as there are threads.
+_LARGE = 2**23
+_one_large = threading.Lock()
+#: Pixels that are converted at a time.
+_STRIP = 2**20
 #: Pillow lets go of the interpreter while it decodes; more threads than this wait for the disk.
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -80,7 +89,7 @@ def _square_or_why(folder: Path, name: str, side: int) -> np.ndarray | str:
         empty = not (folder / name).stat().st_size
         return f"{name}: {'the file is empty' if empty else 'no image'}; {', '.join(_FORMATS)} are read"
     except Image.DecompressionBombError:
-        return f"{name}: more than {MOST_PIXELS} pixels; scale it down"
+        return f"{name}: more than {MOST_PIXELS} pixels, or than {LONGEST_SIDE} on one side; scale it down"
     except Exception as error:  # damaged files reach decoders that raise anything, from SyntaxError to IndexError
         return f"{name}: cannot be decoded ({error or type(error).__name__}); save it again, or leave it out"
 
@@ -98,19 +107,35 @@ def square(path: Path, side: int) -> np.ndarray:
     """
     with Image.open(path, formats=_FORMATS) as opened:
         width, height = opened.size
-        if width * height > MOST_PIXELS:
+        if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
             raise Image.DecompressionBombError
         if not (width and height):
             raise ValueError("it has no pixels")
-        deep = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in _DEEP)
-        ImageOps.exif_transpose(opened, in_place=True)  # a copy of a large picture is a quarter of a GiB
-        picture = _rgb(_shallow(opened) if deep else opened)
-        scale = side / max(picture.size)
-        size = [max(1, round(length * scale)) for length in picture.size]
-        picture = picture.resize((size[0], size[1]), Image.Resampling.BILINEAR)
+        with _one_large if width * height > _LARGE else nullcontext():
+            ImageOps.exif_transpose(opened, in_place=True)
+            scale = side / max(opened.size)
+            size = (max(1, round(opened.width * scale)), max(1, round(opened.height * scale)))
+            picture = _scaled(opened, size)
+            opened.close()  # and its pixels go, which the end of `with` keeps, before another large one comes
     framed = Image.new("RGB", (side, side))
     framed.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
     return np.ascontiguousarray(np.asarray(framed).transpose(2, 0, 1))
+
+
+def _scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture in red, green and blue at another size.
+
+    It is made narrow strip by strip, then low, so that no copy of the whole is converted. Pillow too scales along one
+    axis after the other and rounds in between; where it begins with the other one it differs by one level of 256.
+    """
+    deep = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in _DEEP)
+    narrow = Image.new("RGB", (size[0], picture.height))
+    rows = max(1, _STRIP // picture.width)
+    for top in range(0, picture.height, rows):
+        strip = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        strip = _rgb(_shallow(strip) if deep else strip)
+        narrow.paste(strip.resize((size[0], strip.height), Image.Resampling.BILINEAR), (0, top))
+    return narrow.resize(size, Image.Resampling.BILINEAR)
 
 
 def _shallow(picture: Image.Image) -> Image.Image:

@@ -154,6 +154,17 @@ def test_the_fingerprint_does_not_depend_on_where_the_data_lie(tmp_path: Path) -
     assert fingerprint(there) != first
 
 
+def test_files_may_have_any_name(tmp_path: Path) -> None:
+    """Names on Linux are bytes; hpo leaves it to the objective which of them it can say."""
+    found = set()
+    for name in ("caf\udce9.txt", "caf\udce8.txt", "café.txt"):  # two in Latin-1, one in UTF-8
+        (tmp_path / name).write_text("1")
+        found.add(fingerprint(tmp_path))
+        found.add(open_arrays(Folders(), tmp_path / name, {"data.rows": 9}, tmp_path / "runs" / "cache").fingerprint)
+        (tmp_path / name).unlink()
+    assert len(found) == 3, "a folder of one file is as the file itself"
+
+
 def test_what_is_no_data_does_not_change_the_fingerprint(tmp_path: Path) -> None:
     """`--data .`: the runs folder lies within and grows while workers open the data."""
     (tmp_path / "a.csv").write_text("1")

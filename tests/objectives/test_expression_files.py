@@ -10,37 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpo.arrays import open_arrays
 from hpo.objective import DataError
 from objectives import expression_files
-
-GOOD: Mapping[str, str] = {
-    "emolabel.txt": "a.png 0\nb.png 1\nc.png 2\nd.png 0\n",
-    "AUlabel.txt": "a.png 1+12\nb.png null\nc.png AU4\nd.png 0\n",
-    "partition.txt": "a.png 0\nb.png 0\nc.png 1\nd.png 2\n",
-    "groups.csv": "filename,group\na.png,A\nb.png,B\nc.png,A\nd.png,D\n",
-    "classes.json": '{"classes": ["calm", "glad", "very sad"], "action_units": ["AU12", "AU1", "AU4"]}',
-}
-IMAGES = ("images/a.png", "images/b.png", "c.png", "more/of them/d.png")
-
-
-def write(folder: Path, changes: Mapping[str, str | None] | None = None, images: tuple[str, ...] = IMAGES) -> Path:
-    """A good folder with files replaced, or left out where the text is None."""
-    for number, image in enumerate(images):
-        path = folder / image
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (4, 4), (number, 100, 200)).save(path)
-    for name, text in {**GOOD, **(changes or {})}.items():
-        if text is not None:
-            (folder / name).write_text(text, encoding="utf-8")
-    return folder
-
-
-def problems(folder: Path) -> list[str]:
-    with pytest.raises(DataError, match=re.escape(f"{folder}: ")) as error:
-        expression_files.read(folder)
-    first, *rest = str(error.value).split("\n  ")
-    assert first == f"{folder}: {len(rest)} problem{'s' if len(rest) > 1 else ''}"
-    return rest
+from objectives.expression import Expression
+from tests.objectives.cases import PREPARED
+from tests.objectives.face_folders import GOOD, IMAGES, problems, write
 
 
 def test_all_files_together(tmp_path: Path) -> None:
@@ -66,6 +41,17 @@ def test_emotions_alone_are_enough(tmp_path: Path) -> None:
     assert faces.units.shape == (4, 0) and faces.units.dtype == np.int64 and faces.unit_names == ()
     assert faces.part is None and faces.group is None
     assert faces.notes == ("no AUlabel.txt: action units are not learnt",)
+
+
+def test_units_of_classes_json_without_a_file_of_them_are_those_that_nobody_looked_for(tmp_path: Path) -> None:
+    """So that a model that was trained with units can be evaluated on faces that have emotions alone."""
+    faces = expression_files.read(write(tmp_path / "new", {"AUlabel.txt": None}))
+    assert faces.unit_names == ("AU1", "AU4", "AU12") and faces.units.dtype == np.int64
+    np.testing.assert_array_equal(faces.units, np.full((4, 3), -1))
+    assert faces.notes[0] == "no AUlabel.txt: no action unit has a label"
+    new = open_arrays(Expression(), tmp_path / "new", PREPARED["expression"], tmp_path / "cache")
+    trained = open_arrays(Expression(), write(tmp_path / "trained"), PREPARED["expression"], tmp_path / "cache")
+    assert Expression().misfit(new.info, trained.info) == ""
 
 
 def test_without_a_list_units_are_those_that_occur(tmp_path: Path) -> None:
@@ -200,30 +186,6 @@ CHANGED: list[tuple[Mapping[str, str | None], str]] = [
     ({"groups.csv": ""}, "groups.csv: the file is empty; fill it or remove it"),
     ({"groups.csv": "filename,group\n\n"}, "groups.csv: no rows below the header; fill it or remove it"),
     ({"groups.csv": "\nfilename,group\n"}, "groups.csv, line 1: not one column filename, group but ''"),
-    # classes.json
-    ({"classes.json": "{\n'"}, "classes.json, line 2: not JSON (Expecting property name"),
-    ({"classes.json": "[" * 100_000}, "classes.json: not JSON ("),
-    ({"classes.json": "[]"}, "classes.json: it holds other things than {classes: [...], action_units: [...]}"),
-    (
-        {"classes.json": '{"labels": []}'},
-        "classes.json: it holds other things than {classes: [...], action_units: [...]}",
-    ),
-    ({"classes.json": '{"classes": "abc"}'}, "classes.json: classes is no list of different names"),
-    ({"classes.json": '{"classes": ["a", "b", "a "]}'}, "classes.json: classes is no list of different names"),
-    ({"classes.json": '{"classes": ["a", "b", 3]}'}, "classes.json: classes is no list of different names"),
-    ({"classes.json": '{"action_units": []}'}, "classes.json: action_units is no list of different names"),
-    (
-        {"classes.json": '{"classes": ["1", "2", "3"]}'},
-        "classes.json: class number 0 is called '1', the number of another; rename it",
-    ),
-    (
-        {"classes.json": '{"action_units": ["AU1", "AU4", "12", "smile"]}'},
-        "classes.json: 'smile' is no action unit; write AU and a number",
-    ),
-    (
-        {"classes.json": '{"action_units": ["AU1", "AU4", "12", "AU12"]}'},
-        "classes.json: action_units lists a unit twice; keep one",
-    ),
     # files out of step
     (
         {"AUlabel.txt": "a.png 1\nd.png null"},
@@ -276,6 +238,16 @@ def test_text_that_is_not_utf_8(tmp_path: Path) -> None:
     for name in GOOD:
         (folder / name).write_bytes(b"a.png \xff")
     expected = [f"{name}: byte 6 is not UTF-8 text; save the file as UTF-8" for name in GOOD]
+    assert problems(folder) == expected
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    """Memory of the reading process at address 0, which is nobody's: also root is refused."""
+    folder = write(tmp_path)
+    for name in GOOD:
+        (folder / name).unlink()
+        (folder / name).symlink_to("/proc/self/mem")
+    expected = [f"{name}: cannot be read (Input/output error); mend that, or remove the file" for name in GOOD]
     assert problems(folder) == expected
 
 

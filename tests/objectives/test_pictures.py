@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from hpo.objective import DataError
-from objectives.pictures import MOST_PIXELS, square, squares
+from objectives.pictures import LONGEST_SIDE, MOST_PIXELS, square, squares
 
 #: A picture of four colours, 2 rows by 3 columns, in which every orientation looks different.
 CORNERS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [0, 255, 255], [255, 0, 255]]], np.uint8)
@@ -130,6 +132,46 @@ def test_a_line_of_pixels_is_not_scaled_to_nothing(tmp_path: Path) -> None:
     assert (found[0] == 9).sum() == 10 and (found[0] == 0).sum() == 90
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "I;16"])
+def test_large_pictures_are_scaled_as_if_in_one_piece(tmp_path: Path, mode: str) -> None:
+    """1.5 million pixels are converted in two strips; the other way is Pillow's, on the whole picture."""
+    noise = np.random.default_rng(0)
+    if mode == "I;16":
+        shades = noise.integers(0, 2**16, (2000, 750), dtype=np.uint16)
+        Image.fromarray(shades).save(tmp_path / "noise.tif")
+        whole = Image.fromarray(np.round(shades / 257).astype(np.uint8)).convert("RGB")
+    else:
+        drawn = Image.fromarray(noise.integers(0, 256, (2000, 750, 4), dtype=np.uint8))
+        picture = (drawn if mode == "RGBA" else drawn.convert("RGB")).convert(mode)
+        picture.save(tmp_path / "noise.tif")
+        white = Image.new("RGBA", picture.size, "white")
+        whole = Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    expected = np.asarray(whole.resize((30, 80), Image.Resampling.BILINEAR)).astype(int)
+    found = square(tmp_path / "noise.tif", 80).transpose(1, 2, 0)[:, 25:55]
+    assert np.abs(found - expected).max() <= 1  # Pillow rounds between the two axes, and may begin with the other one
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from objectives.pictures import squares
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for found in squares(Path(sys.argv[1]), ["large.png"] * 8, 32): pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path) -> None:
+    """16 million pixels are 64 MiB. With a converted copy and one over white, four threads would hold twelve times 64.
+
+    The C library keeps some of what a thread gives back, so that up to four times 64 stay.
+    """
+    Image.new("RGBA", (4096, 4096), (10, 20, 30, 40)).save(tmp_path / "large.png")
+    command = [sys.executable, "-c", PEAK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) / 1024 < 6 * 64  # ru_maxrss is in KiB
+
+
 def test_order_is_that_of_the_names_and_few_are_held(tmp_path: Path) -> None:
     names = [f"{k}.png" for k in range(200)]
     for k, name in enumerate(names):  # earlier ones are larger: they are decoded last
@@ -156,6 +198,7 @@ def damaged(folder: Path) -> dict[str, str]:
     (folder / "flat.png").write_bytes(png(0, 5))
     (folder / "bomb.png").write_bytes(png(30_000, 30_000))
     (folder / "large.png").write_bytes(png(MOST_PIXELS // 4096 + 1, 4096))
+    (folder / "line.png").write_bytes(png(1, LONGEST_SIDE + 1))
     (folder / "drawing.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
     Image.fromarray(np.ones((3, 3), np.float32)).save(folder / "depth.tif")
     return {
@@ -164,8 +207,9 @@ def damaged(folder: Path) -> dict[str, str]:
         "text.png": "text.png: no image; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM are read",
         "empty.jpg": "empty.jpg: the file is empty; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM are read",
         "flat.png": "flat.png: ",
-        "bomb.png": f"bomb.png: more than {MOST_PIXELS} pixels; scale it down",
-        "large.png": f"large.png: more than {MOST_PIXELS} pixels; scale it down",
+        "bomb.png": f"bomb.png: more than {MOST_PIXELS} pixels, or than {LONGEST_SIDE} on one side; scale it down",
+        "large.png": f"large.png: more than {MOST_PIXELS} pixels, or than",
+        "line.png": f"line.png: more than {MOST_PIXELS} pixels, or than",
         "drawing.png": "drawing.png: no image; PNG",
         "depth.tif": "depth.tif: cannot be decoded (32-bit greyscale does not say what is white; 8 or 16 bits do)",
         "gone.png": "gone.png: cannot be decoded ([Errno 2] No such file or directory",

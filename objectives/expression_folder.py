@@ -1,0 +1,84 @@
+"""Find the images in a folder of faces, and those that a label file means by a name.
+
+Links to images are images, wherever they point. Links to folders are not entered: they may lead in a circle, and the
+fingerprint of the data does not enter them either.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from hpo.objective import DataError
+from objectives.pictures import ENDINGS
+from objectives.problems import some
+
+
+@dataclass(frozen=True)
+class Images:
+    """What looks like an image in a folder or below it, hidden ones left out."""
+
+    paths: tuple[str, ...]  #: in the folder, sorted
+    by_name: Mapping[str, Sequence[str]]  #: paths, by file name
+    links: tuple[str, ...]  #: to folders, which were not entered
+
+    def called(self, name: str) -> Sequence[str]:
+        """Paths of the images that a label file means by a name, or by a path in the folder.
+
+        By a name without a folder also the aligned one, where there is none of the name itself.
+        """
+        path = PurePosixPath(name)
+        if str(path) == path.name:
+            return self.by_name.get(path.name) or self.by_name.get(aligned(name), ())
+        return [own for own in self.by_name.get(path.name, ()) if own == str(path)]
+
+    def skipped(self) -> str:
+        """What to do about the links; empty without any."""
+        if not self.links:
+            return ""
+        are = "is a link to a folder and" if len(self.links) == 1 else "are links to folders and"
+        return f"{some(self.links)} {are} not entered; link the images themselves instead: cp -rs /THEIR/FOLDER ."
+
+
+def find(folder: Path) -> Images:
+    """The images of a folder.
+
+    Raises:
+        DataError: a folder below it cannot be read.
+    """
+    paths: list[str] = []
+    links: list[str] = []
+    for at, folders, files in os.walk(folder, onerror=_refuse):
+        here = Path(at)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [(here / name).relative_to(folder).as_posix() for name in folders if (here / name).is_symlink()]
+        shown = [here / name for name in files if not name.startswith(".")]
+        images = [path for path in shown if path.suffix.lower() in ENDINGS and path.is_file()]
+        paths += [path.relative_to(folder).as_posix() for path in images]
+    paths.sort()
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        by_name[PurePosixPath(path).name].append(path)
+    return Images(tuple(paths), dict(by_name), tuple(sorted(links)))
+
+
+def aligned(name: str) -> str:
+    """What RAF-CE calls the aligned image of another."""
+    path = PurePosixPath(name)
+    return f"{path.stem}_aligned{path.suffix}"
+
+
+def not_text(names: Iterable[str]) -> Iterator[str]:
+    """Problems with names of files that are no UTF-8; tables and reports could not hold them."""
+    for name in names:
+        spelled = os.fsencode(name).decode("utf-8", "backslashreplace")
+        if spelled != name:
+            yield f"{spelled}: the name of the file is not UTF-8; rename it"
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror}); mend that, or take the folder out")
