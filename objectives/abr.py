@@ -47,12 +47,7 @@ class Abr(Objective):
     mixed = ("waveform", "clean", "statics")
     scores = MappingProxyType(
         {
-            "macro_f1": "maximize",
-            "weighted_f1": "maximize",
-            "micro_f1": "maximize",
-            "accuracy": "maximize",
-            "balanced_accuracy": "maximize",
-            "f1.*": "maximize",
+            **scores.CLASSIFICATION,
             "presence_f1": "maximize",
             "latency_mae_ms": "minimize",
             "amplitude_mae_uv": "minimize",

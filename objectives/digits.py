@@ -46,16 +46,7 @@ class Digits(Objective):
     version = 1
     terms = ("class",)
     mixed = ("image",)
-    scores = MappingProxyType(
-        {
-            "macro_f1": "maximize",
-            "weighted_f1": "maximize",
-            "micro_f1": "maximize",
-            "accuracy": "maximize",
-            "balanced_accuracy": "maximize",
-            "f1.*": "maximize",
-        }
-    )
+    scores = scores.CLASSIFICATION
     ranges = MappingProxyType({"augment.shift": (0, None), "augment.noise": (0, None)})
     defaults = MappingProxyType(
         {

@@ -57,12 +57,7 @@ class Expression(Objective):
     )
     scores = MappingProxyType(
         {
-            "macro_f1": "maximize",
-            "weighted_f1": "maximize",
-            "micro_f1": "maximize",
-            "accuracy": "maximize",
-            "balanced_accuracy": "maximize",
-            "f1.*": "maximize",
+            **scores.CLASSIFICATION,
             "minority_f1": "maximize",
             "au_f1": "maximize",
             "au_f1.*": "maximize",

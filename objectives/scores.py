@@ -9,10 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from hpo.objective import Direction
+
+#: Names of `classification_scores`, all of them better when larger.
+CLASSIFICATION: Mapping[str, Direction] = MappingProxyType(
+    dict.fromkeys(("macro_f1", "weighted_f1", "micro_f1", "accuracy", "balanced_accuracy", "f1.*"), "maximize")
+)
 
 
 def confusion(logits: Tensor, target: Tensor) -> Tensor:
