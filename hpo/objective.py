@@ -218,7 +218,7 @@ class Objective(Vocabulary, ABC):
         Raises:
             DataError: when they do not fit; the message names them.
         """
-        raise NotImplementedError(f"{self.name} has a parameter model.weights, but no method initialise")
+        raise TypeError(f"{self.name} has a parameter model.weights, but no method initialise")
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Change a training batch, one draw per row, all randomness from `generator`."""

@@ -1,4 +1,4 @@
-"""A quick study: two epochs on a few rows, to see in a minute that everything works; its numbers mean nothing.
+"""A quick study: two epochs on a few rows, to see in a few minutes that everything works; its numbers mean nothing.
 
 It is a study of its own, made quick by the line `quick: true` of its text, so that workers of any host train it alike.
 """

@@ -201,6 +201,11 @@ class Parameters:
             if group == "augment" and node.value == "off":
                 yield from self._off(node)
                 continue
+            if group == "augment" and isinstance(node.value, str):
+                self.mistakes.add(
+                    node.line, f"{section.name(group)} is {shown(node)}: off is needed, or its parameters"
+                )
+                continue
             for key, leaf in Section(node, section.name(group), self.mistakes, None).nodes.items():
                 if self._known(f"{group}.{key}", section, leaf):
                     yield f"{group}.{key}", leaf

@@ -29,7 +29,8 @@ def require_weights(spec: Study) -> dict[str, str]:
     named = {values.get(WEIGHTS) for values in (spec.fixed, *spec.configurations.values())} | set(_searched(spec))
     paths = sorted(str(path) for path in named if path)
     if missing := [path for path in paths if not Path(path).is_file()]:
-        raise DataError(f"{WEIGHTS}: no such file: {', '.join(missing)}; paths are relative to the study file")
+        way = "paths are relative to the study file; '' stands for random weights"
+        raise DataError(f"{WEIGHTS}: no such file: {', '.join(missing)}; {way}")
     return {path: _digest(Path(path)) for path in paths}
 
 
@@ -64,8 +65,8 @@ def require_fit(spec: Study, objective: Objective, arrays: Arrays, fold: Fold) -
         tried.append(params.model)
         try:
             FoldRun(objective, arrays, feed, fold, params, spec.metric, epochs=spec.budget.epochs, seed=spec.seed)
-        except (DataError, RuntimeError) as error:  # RuntimeError: of torch's `load_state_dict`
-            wrong.append(f"  {where}, {params.model['weights']}: {shorten(str(error), 400, placeholder=' ...')}")
+        except DataError as error:
+            wrong.append(f"  {where}, {shorten(str(error), 400, placeholder=' ...')}")
     if wrong:
         listed = "\n".join(wrong)
         raise DataError(f"{WEIGHTS}: trainings cannot start from these files:\n{listed}")

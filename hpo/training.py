@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_map_only
 from hpo import curriculum, mixup
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
-from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
+from hpo.objective import Batch, DataError, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import boosted_weights, draw, part
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 from hpo.weights import read_weights
@@ -100,7 +100,10 @@ class FoldRun:
             torch.manual_seed(self._seed(0, INIT))
             self.model = objective.model(params, statistics)
         if weights := params.model.get("weights"):
-            objective.initialise(self.model, read_weights(Path(weights)))
+            try:
+                objective.initialise(self.model, read_weights(Path(weights)))
+            except (DataError, RuntimeError) as error:  # RuntimeError: of torch's `load_state_dict`
+                raise DataError(str(error) if weights in str(error) else f"{weights}: {error}") from None
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
         self.model = self.model.to(self.device).to(memory_format=layout)

@@ -24,6 +24,8 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{file}: no such file") from None
     except Exception as error:  # safetensors, zip and unpickling each have errors of their own
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if type(error).__name__ == "UnpicklingError":  # torch's own text goes on to say how to run what is in it
+            reason = "it is no file of torch, or holds more than tensors (weights_only); save model.state_dict() alone"
         raise DataError(f"{file} cannot be read as weights: {reason}") from None
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, torch.Tensor) for value in state.values()):

@@ -88,10 +88,13 @@ class FaceNet(nn.Module):
     def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
         """Start from a torchvision state_dict of the same backbone; its last layer is left out.
 
+        Names that begin with `module.`, as DataParallel writes them, are read without it.
+
         Raises:
             ValueError: with the first names that are missing, unknown or of another shape.
         """
-        given = {name: value for name, value in weights.items() if not name.startswith("fc.")}
+        plain = {name.removeprefix("module."): value for name, value in weights.items()}
+        given = {name: value for name, value in plain.items() if not name.startswith("fc.")}
         own = self.backbone.state_dict()
         wrong = {
             "missing": [name for name in own if name not in given and not name.endswith("num_batches_tracked")],

@@ -47,6 +47,7 @@ class Expression(Objective):
     )
     ranges = MappingProxyType(
         {
+            "data.image_size": (SMALLEST, LARGEST),
             "data.minority_share": (0, 1),
             "augment.flip": (0, 1),
             "augment.crop": (0, 0.99),
@@ -114,8 +115,6 @@ class Expression(Objective):
         number in `info["groups"]`; where a partition is known, `part` int64 (see `objectives.expression_data`).
         """
         side = int(data["image_size"])
-        if not SMALLEST <= side <= LARGEST:
-            raise DataError(f"data.image_size is {side}: a side of {SMALLEST} to {LARGEST} pixels is needed")
         faces = expression_synthetic.generate() if source is None else expression_files.read(source)
         image = folder.create("image", (len(faces.file), 3, side, side), np.uint8)
         for row, picture in enumerate(faces.pictures(side)):
@@ -232,7 +231,10 @@ class Expression(Objective):
         return scores.classification_report(np.asarray(sums["confusion"]), info["classes"])
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """`truth`, `prediction` and `p.CLASS`; of each unit the label, NaN where nobody looked, and `p.UNIT`."""
+        """`truth`, `prediction` and `p.CLASS`; of each unit `truth.UNIT`, `prediction.UNIT` and `p.UNIT`.
+
+        A unit is said where its probability is above a half; its truth is NaN where nobody looked.
+        """
         probability = torch.softmax(outputs["emotion"], -1).float().cpu().numpy()
         names = np.asarray([*info["classes"], ""])  # the last one answers to -1
         columns = {"truth": names[batch["emotion"].cpu().numpy()], "prediction": names[probability.argmax(1)]}
@@ -244,7 +246,8 @@ class Expression(Objective):
         if label.shape != au.shape:  # pictures without label files name no units
             label = np.full(au.shape, -1)
         for k, name in enumerate(info["units"]):
-            columns |= {name: np.where(label[:, k] >= 0, label[:, k], np.nan), f"p.{name}": au[:, k]}
+            columns[f"truth.{name}"] = np.where(label[:, k] >= 0, label[:, k], np.nan)
+            columns |= {f"prediction.{name}": (au[:, k] > 0.5).astype(np.int64), f"p.{name}": au[:, k]}
         return columns
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:

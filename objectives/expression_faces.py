@@ -121,9 +121,9 @@ def _sentences(examples: Columns, k: int, units: Sequence[str]) -> Iterator[str]
     else:
         yield f"✗ wrong: {said}, {share}" if truth else f"said: {said}, {share}"
     found: dict[str, list[str]] = {"found": [], "missed": [], "false": []}
-    labelled = [unit for unit in units if unit in examples and np.isfinite(examples[unit][k])]
+    labelled = [unit for unit in units if f"truth.{unit}" in examples and np.isfinite(examples[f"truth.{unit}"][k])]
     for unit in labelled:
-        active, yes = examples[unit][k] > 0.5, examples[f"p.{unit}"][k] > 0.5
+        active, yes = examples[f"truth.{unit}"][k] > 0.5, examples[f"p.{unit}"][k] > 0.5
         if active or yes:
             found["found" if active and yes else "missed" if active else "false"].append(unit)
     yield from (f"{what}: {', '.join(names)}" for what, names in found.items() if names)

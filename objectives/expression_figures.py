@@ -27,7 +27,7 @@ def figures(predictions: Columns, examples: Columns, info: Mapping[str, Any]) ->
 
     Args:
         predictions: `row`, `fold`, `truth` (a class, "" = none), `prediction`, `p.CLASS`, and of each unit U the
-            columns `U` (1.0, 0.0, NaN = not labelled) and `p.U`; one entry per row of all validation parts.
+            columns `truth.U` (1.0, 0.0, NaN = not labelled) and `p.U`; one entry per row of all validation parts.
         examples: the same for some of these rows, with `image` uint8 `[rows, 3, side, side]`; may be empty.
         info: `classes`, `units`, `minority` (classes whose share of the rows is under `minority_share`).
     """
@@ -75,10 +75,11 @@ def rates_of_units(predictions: Columns, units: Sequence[str]) -> list[Rate]:
     """Of each unit that is active in a row, over the rows in which somebody looked for it; a yes is over a half."""
     rates = []
     for unit in units:
-        if unit not in predictions:
+        if f"truth.{unit}" not in predictions:
             continue
-        known = np.isfinite(predictions[unit])
-        active, said = predictions[unit][known] > 0.5, predictions[f"p.{unit}"][known] > 0.5
+        truth = predictions[f"truth.{unit}"]
+        known = np.isfinite(truth)
+        active, said = truth[known] > 0.5, predictions[f"p.{unit}"][known] > 0.5
         if active.any():
             rates.append(_rate(unit, int((active & said).sum()), int(active.sum()), int(said.sum()), int(known.sum())))
     return rates

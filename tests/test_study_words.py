@@ -63,6 +63,7 @@ def read(more: str, vocabulary: Vocabulary | None = None, source: str = "/studie
             "line 7: configurations.a.loss.null is 'zero': known are mask, drop",
         ),
         ("fixed: {augment: false}\n", "line 7: fixed.augment is false"),
+        ("fixed: {augment: none}\n", "line 7: fixed.augment is 'none': off is needed, or its parameters"),
     ],
 )
 def test_words_that_are_not_known(more: str, message: str) -> None:

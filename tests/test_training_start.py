@@ -66,7 +66,7 @@ def test_weights_that_cannot_be_used(arrays: Arrays, tmp_path: Path) -> None:
         run(arrays, model__weights=str(tmp_path / "other.pt"))
     with pytest.raises(DataError, match=r"gone\.pt: no such file"):
         run(arrays, model__weights=str(tmp_path / "gone.pt"))
-    with pytest.raises(NotImplementedError, match=r"toy has a parameter model\.weights, but no method initialise"):
+    with pytest.raises(TypeError, match=r"toy has a parameter model\.weights, but no method initialise"):
         run(arrays, Unready(), model__weights=str(tmp_path / "other.pt"))
 
 

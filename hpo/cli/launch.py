@@ -41,7 +41,7 @@ STOPPED = 128 + signal.SIGINT
 @click.option(
     "--quick",
     is_flag=True,
-    help="See in a minute that everything works: 2 epochs on a few hundred rows, each configuration once, as study "
+    help="See in minutes that everything works: 2 epochs on a few hundred rows, each configuration once, as study "
     "NAME-quick.",
 )
 @click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")

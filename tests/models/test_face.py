@@ -83,9 +83,11 @@ def test_the_emotion_teaches_the_units_through_the_gate() -> None:
     assert model.au.weight.grad.abs().sum() > 0
 
 
-def test_a_backbone_starts_from_a_state_dict_of_torchvision_whatever_its_last_layer() -> None:
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_backbone_starts_from_a_state_dict_of_torchvision_whatever_its_last_layer(prefix: str) -> None:
     donor, model = torchvision.models.resnet18(num_classes=7), net()
-    model.load_backbone(donor.state_dict())
+    state = donor.state_dict()
+    model.load_backbone({f"{prefix}{name}": value for name, value in state.items()})
     own = model.backbone.state_dict()
     for name, value in donor.state_dict().items():
         if not name.startswith("fc."):

@@ -19,10 +19,11 @@ from torch import Tensor
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.objective import DataError, Fold, Params
+from hpo.study import Study, StudyError
 from hpo.training import FoldRun
 from models.face import FaceNet
 from objectives.expression import Expression
-from tests.objectives.cases import PREPARED, recordings
+from tests.objectives.cases import PREPARED, ROOT, recordings
 
 CPU = torch.device("cpu")
 CLASSES, UNITS = ["happy", "sad", "rare"], ["AU1", "AU2", "AU12", "AU45"]
@@ -270,7 +271,7 @@ def test_a_training_starts_from_a_backbone_on_disk(drawn: Arrays, tmp_path: Path
     started = run(model__weights=str(tmp_path / "resnet18.pth")).model
     assert isinstance(started, FaceNet)
     torch.testing.assert_close(started.backbone.layer4[1].conv2.weight, donor.layer4[1].conv2.weight, rtol=0, atol=0)
-    with pytest.raises(DataError, match=r"model\.weights does not fit model\.backbone: .* missing: .*layer1\.2"):
+    with pytest.raises(DataError, match=r"resnet18\.pth: model\.weights does not fit model\.backbone: .*layer1\.2"):
         run(model__weights=str(tmp_path / "resnet18.pth"), model__backbone="resnet34")
 
 
@@ -283,20 +284,22 @@ def test_labels_of_other_names_are_refused(tmp_path: Path) -> None:
     assert "the action units are none" in Expression().misfit({**trained, "units": []}, trained)
 
 
-@pytest.mark.parametrize("size", [8, 4096])
-def test_sides_that_are_no_picture(tmp_path: Path, size: int) -> None:
-    with pytest.raises(DataError, match=rf"data\.image_size is {size}: a side of 32 to 1024 pixels is needed"):
-        open_arrays(Expression(), None, {"data.image_size": size}, tmp_path)
+@pytest.mark.parametrize("size", [31, 1025])
+def test_sides_that_are_no_picture(size: int) -> None:
+    text = (ROOT / "studies" / "expression.yaml").read_text().replace("image_size: 64", f"image_size: {size}")
+    with pytest.raises(StudyError, match=rf"line \d+: fixed\.data\.image_size is {size}: .*32 .*1024 is needed"):
+        Study.from_text(text, "/studies/expression.yaml", lambda _: Expression())
 
 
 def test_predictions_leave_units_that_nobody_coded_empty(drawn: Arrays) -> None:
     outputs, batch = answers(20)
     table = Expression().predict(outputs, batch, INFO)
     null = (batch["au"] < 0).all(1).numpy()
-    assert np.isnan(table["AU12"][null]).all()
-    np.testing.assert_array_equal(table["AU12"][~null], batch["au"][~null, 2].numpy())
+    assert np.isnan(table["truth.AU12"][null]).all()
+    np.testing.assert_array_equal(table["truth.AU12"][~null], batch["au"][~null, 2].numpy())
+    np.testing.assert_array_equal(table["prediction.AU12"], (outputs["au"][:, 2] > 0).numpy())
     np.testing.assert_allclose(table["p.AU1"], torch.sigmoid(outputs["au"][:, 0]).numpy(), rtol=1e-6)
     assert {"truth", "prediction", "p.happy"} <= set(table)
     without_labels = Expression().predict(outputs, {**batch, "au": torch.empty(20, 0, dtype=torch.int64)}, INFO)
-    assert np.isnan(without_labels["AU1"]).all()
+    assert np.isnan(without_labels["truth.AU1"]).all()
     assert json.dumps(Expression().identify(drawn)["file"][:1].tolist()) == '["face_0000.png"]'

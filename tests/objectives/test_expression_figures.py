@@ -37,7 +37,7 @@ def predictions() -> dict[str, np.ndarray]:
     columns |= {f"p.{name}": share[:, k] for k, name in enumerate(CLASSES)}
     for unit, active in zip(UNITS, (0.6, 0.1, 0.0, np.nan), strict=True):
         labels = np.where(np.arange(ROWS) % 3 == 0, np.nan, draw.random(ROWS) < active)
-        columns[unit] = labels if np.isfinite(active) else np.full(ROWS, np.nan)
+        columns[f"truth.{unit}"] = labels if np.isfinite(active) else np.full(ROWS, np.nan)
         columns[f"p.{unit}"] = draw.random(ROWS)
     return columns
 
@@ -93,8 +93,8 @@ def test_the_f1_of_units_counts_labelled_rows_and_marks_what_always_yes_reaches(
     (bar, marks) = (trace for trace in figure.data if trace.showlegend is not False)
     assert list(bar.y) == list(marks.y) == ["AU1", "AU12"], "a unit without a yes has no F1, not one of 0"
     for unit, f1, always, tick in zip(bar.y, bar.x, marks.x, figure.layout.yaxis.ticktext, strict=True):
-        known = np.isfinite(p[unit])
-        truth, said = p[unit][known], p[f"p.{unit}"][known] > 0.5
+        known = np.isfinite(p[f"truth.{unit}"])
+        truth, said = p[f"truth.{unit}"][known], p[f"p.{unit}"][known] > 0.5
         assert f1 == pytest.approx(f1_score(truth, said))
         assert always == pytest.approx(f1_score(truth, np.ones_like(truth)))
         assert tick == f"{unit} ({truth.mean():.0%} of {known.sum()})"
@@ -123,7 +123,7 @@ def test_what_has_no_label_has_no_figure() -> None:
     assert [title for title, _, _ in expression_figures.figures(p, {}, INFO | {"units": []})] == titles[:2]
     bare = {name: column for name, column in p.items() if "AU" not in name}
     assert [title for title, _, _ in expression_figures.figures(bare, {}, INFO)] == titles[:2]
-    nobody = p | {unit: np.full(ROWS, np.nan) for unit in UNITS}
+    nobody = p | {f"truth.{unit}": np.full(ROWS, np.nan) for unit in UNITS}
     assert [title for title, _, _ in expression_figures.figures(nobody, {}, INFO)] == titles[:2]
     assert [title for title, _, _ in expression_figures.figures(p | {"truth": np.full(ROWS, "")}, {}, INFO)] == (
         titles[2:]
