@@ -17,7 +17,16 @@ from torch import Tensor
 
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.face import BACKBONES, FaceNet
-from objectives import expression_files, expression_split, expression_synthetic, images, losses, scaling, scores
+from objectives import (
+    expression_files,
+    expression_names,
+    expression_split,
+    expression_synthetic,
+    images,
+    losses,
+    scaling,
+    scores,
+)
 from objectives.class_weights import RULES, class_weights
 from objectives.expression_data import TEST, Faces
 
@@ -272,11 +281,10 @@ class Expression(Objective):
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
         """Classes and units are numbered by their names: other names, other numbers."""
         for what, key in (("emotions", "classes"), ("action units", "units")):
-            if list(info[key]) != list(trained[key]):
-                ours, theirs = (", ".join(facts[key]) or "none" for facts in (info, trained))
+            if differ := expression_names.difference(info[key], trained[key]):
                 return (
-                    f"the {what} are {ours}, but the model was trained on {theirs}; name the same ones in the same "
-                    "order in classes.json, or give a folder of images alone to predict on"
+                    f"the {what} are not those of the model ({differ}); name the same ones in the same order in "
+                    "classes.json, or give a folder of images alone to predict on"
                 )
         return ""
 

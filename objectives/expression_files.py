@@ -25,11 +25,12 @@ from objectives.expression_data import TEST, TRAIN, VALIDATION, Faces
 from objectives.expression_folder import Images, aligned, find, not_text
 from objectives.expression_labels import Labels
 from objectives.expression_names import Names, read_names
-from objectives.problems import listing, some
+from objectives.problems import Mistake, gathered, listing, some
 
 EMOTIONS, UNITS, PARTS, GROUPS, CLASSES = "emolabel.txt", "AUlabel.txt", "partition.txt", "groups.csv", "classes.json"
 #: What a part is called where it is counted.
 _PARTS = {TRAIN: "train", VALIDATION: "validation", TEST: "test"}
+_FOLDER = "the folder"
 _WANTED = f"give an image, a folder of images, or one with {EMOTIONS} beside or above its images"
 
 
@@ -55,7 +56,8 @@ def read(source: Path) -> Faces:
         if problems:
             raise DataError(listing(source, problems))
         lacks = f"no file of emotions ({EMOTIONS}); only predictions do without labels"
-        return _unlabelled(source, images.paths, lacks, [images.skipped()] if images.links else [])
+        notes = [note for note in (images.skipped(), images.left_out()) if note]
+        return _unlabelled(source, images.paths, lacks, notes)
     if EMOTIONS not in files:
         others = some([path.name for path in files.values()])
         problems.append(f"no {EMOTIONS} beside {others}; add it, or remove them to predict on the images alone")
@@ -100,7 +102,7 @@ def _labelled(folder: Path, images: Images, files: Mapping[str, Path], problems:
     names = list(emotions.of)
     if not names:
         raise DataError(listing(folder, problems))
-    problems += _out_of_step(labels)
+    problems += _out_of_step(labels, images)
     where, instead = _find(images, emotions, problems)
 
     classes, emotion = label_files.emotions(emotions, listed.classes, problems)
@@ -113,6 +115,10 @@ def _labelled(folder: Path, images: Images, files: Mapping[str, Path], problems:
     notes = [*_changes(images, where, instead), *_unit_notes(labels.get(UNITS), units)]
     if part is not None:
         notes.append(f"{labels[PARTS].file}: {_counts(part)}")
+    if part is not None and group is not None:
+        count = len({label.text for label in group.of.values()})
+        anew = f"parts {TRAIN} and {VALIDATION} of {labels[PARTS].file} are dealt to the folds anew"
+        notes.append(f"{group.file}: {count} group{'s' if count > 1 else ''}; {anew}")
     return Faces(
         file=np.asarray(names),
         emotion=np.asarray(emotion, np.int64),
@@ -126,16 +132,31 @@ def _labelled(folder: Path, images: Images, files: Mapping[str, Path], problems:
     )
 
 
-def _out_of_step(labels: Mapping[str, Labels]) -> Iterator[str]:
-    """Images that one file names and another does not."""
+def _out_of_step(labels: Mapping[str, Labels], images: Images) -> Iterator[str]:
+    """Images that one file names and another, or the folder, does not have.
+
+    What a file lacks is not said where it has lines without the name of an image, or none: they are a problem already.
+    """
     emotions = labels[EMOTIONS]
-    for kind, other in labels.items():
-        if kind == EMOTIONS:
-            continue
-        for have, lack in ((emotions, other), (other, emotions)):
-            names = [name for name in have.of if name not in lack.of]
-            if names and lack.of:  # an empty file is a problem already
-                yield f"{have.file} names {_numbered(have, names)}, {lack.file} does not; add or remove them"
+    others = [other for kind, other in labels.items() if kind != EMOTIONS]
+    lacking: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in emotions.of:
+        files = [other.file for other in others if other.whole and name not in other.of]
+        lacking[*files, *([] if images.called(name) else [_FOLDER])].append(name)
+    for where, names in lacking.items():
+        if where:
+            out = (_FOLDER in where and (images.skipped() or images.other_ending(names))) or "add or remove them"
+            yield f"{emotions.file} names {_numbered(emotions, names)}, missing in {_all(where)}; {out}"
+    for other in others:
+        names = [name for name in other.of if name not in emotions.of]
+        if names and emotions.whole:
+            out = f"missing in {emotions.file}; add or remove them"
+            yield f"{other.file} names {_numbered(other, names)}, {out}"
+
+
+def _all(names: Sequence[str]) -> str:
+    """A, B and C."""
+    return " and ".join([part for part in (", ".join(names[:-1]), names[-1]) if part])
 
 
 def _numbered(labels: Labels, names: Sequence[str]) -> str:
@@ -146,25 +167,23 @@ def _numbered(labels: Labels, names: Sequence[str]) -> str:
 def _find(images: Images, labels: Labels, problems: list[str]) -> tuple[list[str], list[str]]:
     """Where in the folder the images are that a file names, and which of them are there as aligned ones alone."""
     where: list[str] = []
-    missing: list[str] = []
+    wrong: list[Mistake] = []
     instead: list[str] = []
     first: dict[str, str] = {}
-    for name in labels.of:
+    for name, label in labels.of.items():
         found = images.called(name)
-        if not found:
-            missing.append(name)
+        if not found:  # a problem already
             continue
         if len(found) > 1:
             twice = f"{name} is there {len(found)} times ({some(found)})"
-            problems.append(f"{labels.at(name)}: {twice}; keep one, or give its path in the folder")
+            wrong.append(Mistake(label.line, f"{twice}; keep one, or give its path in the folder", "many"))
         elif (same := first.setdefault(found[0], name)) != name:
-            problems.append(f"{labels.at(name)}: {name} is the image of line {labels.of[same].line}; keep one")
+            text = f"{name} is the image of line {labels.of[same].line}; keep one"
+            wrong.append(Mistake(label.line, text, "same"))
         elif (file := PurePosixPath(found[0]).name) == aligned(name):
             instead.append(file)
         where.append(found[0])
-    if missing:
-        out = images.skipped() or "add or remove them"
-        problems.append(f"{labels.file} names {_numbered(labels, missing)}, the folder has none; {out}")
+    problems += gathered(labels.file, wrong)
     return where, instead
 
 

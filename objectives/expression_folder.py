@@ -25,6 +25,7 @@ class Images:
     paths: tuple[str, ...]  #: in the folder, sorted
     by_name: Mapping[str, Sequence[str]]  #: paths, by file name
     links: tuple[str, ...]  #: to folders, which were not entered
+    others: tuple[str, ...]  #: paths of what does not look like an image, sorted
 
     def called(self, name: str) -> Sequence[str]:
         """Paths of the images that a label file means by a name, or by a path in the folder.
@@ -43,6 +44,25 @@ class Images:
         are = "is a link to a folder and" if len(self.links) == 1 else "are links to folders and"
         return f"{some(self.links)} {are} not entered; link the images themselves instead: cp -rs /THEIR/FOLDER ."
 
+    def left_out(self) -> str:
+        """What is no image; empty where all is."""
+        if not self.others:
+            return ""
+        files = "1 file that is no image" if len(self.others) == 1 else f"{len(self.others)} files that are no images"
+        were = "was" if len(self.others) == 1 else "were"
+        return f"{files} of a format that is read {were} left out: {some([_spelled(name) for name in self.others])}"
+
+    def other_ending(self, names: Iterable[str]) -> str:
+        """What to do about names of missing images that have another ending in the folder; empty without any."""
+        by_stem = {PurePosixPath(name).stem: name for name in self.by_name}
+        wanted = [PurePosixPath(name) for name in names if PurePosixPath(name).name not in self.by_name]
+        near = [(path, by_stem.get(path.stem) or by_stem.get(f"{path.stem}_aligned")) for path in wanted]
+        there = [name for path, name in near if name and PurePosixPath(name).suffix != path.suffix]
+        if not there:
+            return ""
+        are = "is" if len(there) == 1 else "are"
+        return f"with another ending there {are} {some(there, 3)}; write the endings as they are there"
+
 
 def find(folder: Path) -> Images:
     """The images of a folder.
@@ -52,18 +72,20 @@ def find(folder: Path) -> Images:
     """
     paths: list[str] = []
     links: list[str] = []
+    others: list[str] = []
     for at, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(at)
         folders[:] = [name for name in folders if not name.startswith(".")]
         links += [(here / name).relative_to(folder).as_posix() for name in folders if (here / name).is_symlink()]
         shown = [here / name for name in files if not name.startswith(".")]
-        images = [path for path in shown if path.suffix.lower() in ENDINGS and path.is_file()]
-        paths += [path.relative_to(folder).as_posix() for path in images]
+        for file in shown:
+            image = file.suffix.lower() in ENDINGS and file.is_file()
+            (paths if image else others).append(file.relative_to(folder).as_posix())
     paths.sort()
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_name[PurePosixPath(path).name].append(path)
-    return Images(tuple(paths), dict(by_name), tuple(sorted(links)))
+    return Images(tuple(paths), dict(by_name), tuple(sorted(links)), tuple(sorted(others)))
 
 
 def aligned(name: str) -> str:
@@ -75,9 +97,13 @@ def aligned(name: str) -> str:
 def not_text(names: Iterable[str]) -> Iterator[str]:
     """Problems with names of files that are no UTF-8; tables and reports could not hold them."""
     for name in names:
-        spelled = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if spelled != name:
-            yield f"{spelled}: the name of the file is not UTF-8; rename it"
+        if _spelled(name) != name:
+            yield f"{_spelled(name)}: the name of the file is not UTF-8; rename it"
+
+
+def _spelled(name: str) -> str:
+    """A name in text that can be stored and printed."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -25,7 +25,7 @@ from pathlib import Path
 from objectives.expression_data import TEST, TRAIN, VALIDATION
 from objectives.expression_folder import Images
 from objectives.pictures import ENDINGS
-from objectives.problems import some
+from objectives.problems import Mistake, gathered, near, some
 
 #: Codes of what a face can do (Ekman, Friesen and Hager 2002, Facial Action Coding System): main codes 1 to 28, and of
 #: jaw, cheeks, nostrils and lids up to 46. 3 is for babies alone, 40 (sniff) is behaviour, from 50 on it is head and
@@ -34,6 +34,10 @@ FACS = tuple(code for code in range(1, 47) if code not in (3, 40))
 _ENDING = re.compile(rf"(?:{'|'.join(map(re.escape, ENDINGS))})(?=\s|$)", re.IGNORECASE)
 #: A unit, and the side or lip that alone moved.
 UNIT = re.compile(r"(?:AU)?(?P<half>[LRTB]?)(?P<code>\d{1,3})", re.IGNORECASE | re.ASCII)
+#: What stands between units by mistake.
+_SEPARATED = re.compile(r"[^\w\s+,]+")
+#: Kind of mistake of a line that names no image, so that nobody knows which images have no line.
+_FORM = "form"
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,7 @@ class Labels:
 
     file: str  #: name of the file
     of: Mapping[str, Label]  #: of an image, by its name in the file
-
-    def at(self, name: str) -> str:
-        """Where it speaks of an image."""
-        return f"{self.file}, line {self.of[name].line}"
+    whole: bool  #: every line was understood, and there are some: an image that has none here is lacking
 
 
 def read_lines(path: Path, images: Images, problems: list[str]) -> Labels:
@@ -62,42 +63,56 @@ def read_lines(path: Path, images: Images, problems: list[str]) -> Labels:
     Where a line could begin with several names, it is the longest that `images` know, `a.jpg copy.png`; else the first.
     """
     found: dict[str, Label] = {}
+    wrong: list[Mistake] = []
     text = read_text(path, problems)
     for number, line in enumerate(text.split("\n") if text else [], start=1):
         content = line.strip()
         names = [content[: ending.end()] for ending in _ENDING.finditer(content)]
         if names:
             name = next((name for name in reversed(names) if images.called(name)), names[0])
-            _add(found, name, Label(number, content[len(name) :].strip()), path, problems)
+            wrong += _add(found, name, Label(number, content[len(name) :].strip()))
         elif content:
-            problems.append(
-                f"{path.name}, line {number}: {content[:60]!r} does not begin with the name of an image "
-                f"({', '.join(ENDINGS[:3])}, ...) and a space"
-            )
-    return Labels(path.name, found)
+            form = f"a line is FILE with its ending ({', '.join(ENDINGS[:3])}, ...), a blank, the label"
+            wrong.append(Mistake(number, f"{form}; this is {content[:60]!r}", _FORM))
+    problems += gathered(path.name, wrong)
+    return Labels(path.name, found, bool(found) and all(mistake.kind != _FORM for mistake in wrong))
 
 
 def read_groups(path: Path, problems: list[str]) -> Labels:
     """The groups of groups.csv, with what is wrong with its form added to `problems`."""
     found: dict[str, Label] = {}
+    wrong: list[Mistake] = []
     before = len(problems)
     reader = csv.reader(StringIO(read_text(path, problems) or ""))
     try:
         header = [name.strip() for name in next(reader, [])]
-        missing = [name for name in ("filename", "group") if header.count(name) != 1]
-        if missing and len(problems) == before:
-            problems.append(f"{path.name}, line 1: not one column {some(missing)} but {some(header)[:60]!r}")
-        for cells in reader if not missing else ():
+        strange = _header(header)
+        if strange and len(problems) == before:
+            problems.append(f"{path.name}, line 1: {strange}")
+        for cells in reader if not strange else ():
             row = dict(zip(header, map(str.strip, cells), strict=False))
             if row.get("filename") and row.get("group"):
-                _add(found, row["filename"], Label(reader.line_num, row["group"]), path, problems)
+                wrong += _add(found, row["filename"], Label(reader.line_num, row["group"]))
             elif any(row.values()):
-                problems.append(f"{path.name}, line {reader.line_num}: filename or group is empty; give both")
+                wrong.append(Mistake(reader.line_num, "filename or group is empty; give both", _FORM))
     except csv.Error as error:
         problems.append(f"{path.name}: not a CSV file ({error}); save the table as comma-separated text")
+    problems += gathered(path.name, wrong)
     if not found and len(problems) == before:
         problems.append(f"{path.name}: no rows below the header; fill it or remove it")
-    return Labels(path.name, found)
+    return Labels(path.name, found, bool(found) and all(mistake.kind != _FORM for mistake in wrong))
+
+
+def _header(names: Sequence[str]) -> str:
+    """What is wrong with the first line of groups.csv; empty where nothing is."""
+    there = f"there are {some([name[:60] for name in names])}" if any(names) else "the line is empty"
+    for name, separator in ((";", "';'"), ("\t", "tabs")):
+        if len(names) == 1 and name in names[0]:
+            return f"separate columns by commas, not by {separator}: filename,group"
+    if missing := [name for name in ("filename", "group") if name not in names]:
+        return f"no column {' and no column '.join(missing)}; {there}"
+    twice = [name for name in ("filename", "group") if names.count(name) > 1]
+    return f"more than one column {some(twice)}; keep one" if twice else ""
 
 
 def read_text(path: Path, problems: list[str]) -> str | None:
@@ -116,32 +131,40 @@ def read_text(path: Path, problems: list[str]) -> str | None:
     return text
 
 
-def _add(found: dict[str, Label], name: str, label: Label, path: Path, problems: list[str]) -> None:
+def _add(found: dict[str, Label], name: str, label: Label) -> list[Mistake]:
     if name in found:
-        problems.append(f"{path.name}, line {label.line}: {name} is in line {found[name].line} already; keep one")
-    else:
-        found[name] = label
+        return [Mistake(label.line, f"{name} is in line {found[name].line} already; keep one", "twice")]
+    found[name] = label
+    return []
 
 
 def emotions(labels: Labels, listed: Sequence[str] | None, problems: list[str]) -> tuple[tuple[str, ...], list[int]]:
     """The classes, and the number among them of every image; `listed` are those of classes.json."""
     numbers = {name: number for number, name in enumerate(listed or ())}
     found: list[int] = []
+    wrong: list[Mistake] = []
     for name, label in labels.of.items():
         number = int(label.text) if re.fullmatch(r"[0-9]{1,6}", label.text) else numbers.get(label.text)
         if not label.text:
-            problems.append(f"{labels.at(name)}: no class after {name}")
+            wrong.append(Mistake(label.line, f"no class after {name}", "no class"))
         elif listed is not None and (number is None or number >= len(listed)):
-            there = some([f"{k} ({known})" for known, k in numbers.items()])
-            problems.append(f"{labels.at(name)}: unknown class {label.text[:60]!r}; classes.json has {there}")
+            wrong.append(Mistake(label.line, f"unknown class {label.text[:60]!r}; {_meant(label.text, numbers)}"))
         elif number is None:
             text = f"{label.text[:60]!r} is no number of a class (0, 1, ...); classes.json could list names"
-            problems.append(f"{labels.at(name)}: {text}")
+            wrong.append(Mistake(label.line, text, "no number"))
         found.append(-1 if number is None else number)
+    problems += gathered(labels.file, wrong)
     if listed is not None:
         return tuple(listed), found
     occurring = sorted(set(found))
     return tuple(map(str, occurring)), [occurring.index(number) for number in found]
+
+
+def _meant(text: str, numbers: Mapping[str, int]) -> str:
+    """The class that a text is near to, else those there are."""
+    if meant := near(text, tuple(numbers)):
+        return f"did you mean {meant!r} ({numbers[meant]})?"
+    return f"classes.json has {some([f'{number} ({name})' for name, number in numbers.items()])}"
 
 
 def units(
@@ -152,12 +175,14 @@ def units(
     `listed` are those of classes.json; without it units are those that are active somewhere.
     """
     found: list[frozenset[int] | None] = []
-    for name, label in labels.of.items():
+    wrong: list[Mistake] = []
+    for label in labels.of.values():
         try:
             found.append(active(label.text, listed))
         except ValueError as error:
-            problems.append(f"{labels.at(name)}: {error}")
+            wrong += [Mistake(label.line, text) for text in error.args]
             found.append(None)
+    problems += gathered(labels.file, wrong)
     seen = frozenset().union(*(codes for codes in found if codes))
     return tuple(sorted(seen) if listed is None else listed), found
 
@@ -166,7 +191,7 @@ def active(text: str, listed: Sequence[int] | None = None) -> frozenset[int] | N
     """The units that a label names, none for a neutral face, None for `null`.
 
     Raises:
-        ValueError: a word that is no unit, or a unit that is neither in `listed` nor, without it, in FACS.
+        ValueError: words that are no unit, or units neither in `listed` nor, without it, in FACS; a text for each.
     """
     words = [word for word in re.split(r"[\s+,]+", text) if word]
     if [word.lower() for word in words] == ["null"]:
@@ -178,12 +203,24 @@ def active(text: str, listed: Sequence[int] | None = None) -> frozenset[int] | N
     if codes == {0} and all(matches.values()):
         return frozenset()
     known = FACS if listed is None else listed
-    unknown = [word[:60] for word, match in matches.items() if match is None or int(match["code"]) not in known]
+    there = f"{'FACS' if listed is None else 'classes.json'} has {_ranges(known)}"
+    unknown = [word for word, match in matches.items() if match is None or int(match["code"]) not in known]
     if unknown:
-        of = "FACS has" if listed is None else "classes.json has"
-        beside = "; null and 0 stand alone" if {"null", "0", "au0"} & {word.lower() for word in unknown} else ""
-        raise ValueError(f"unknown action unit {some(unknown)}; {of} {_ranges(known)}{beside}")
+        raise ValueError(*dict.fromkeys(_unknown(word, there) for word in unknown))
     return codes
+
+
+def _unknown(word: str, there: str) -> str:
+    """What is wrong with a word, in the same words for all that are wrong in the same way."""
+    match = UNIT.fullmatch(word)
+    if word.lower() == "null" or (match and not int(match["code"])):
+        return "null and 0 stand alone, no action unit beside them"
+    if match:
+        return f"unknown action unit AU{int(match['code'])}; {there}"
+    if (separators := _SEPARATED.findall(word)) and all(UNIT.fullmatch(piece) for piece in _SEPARATED.split(word)):
+        return f"separate units by + or blanks, not by {' or '.join(map(repr, sorted(set(separators))))}"
+    hint = "did you mean null?" if near(word, ("null",)) else f"{there}; where nobody looked write null"
+    return f"unknown action unit {word[:60]!r}; {hint}"
 
 
 def halves(text: str) -> bool:
@@ -201,8 +238,10 @@ def _ranges(codes: Sequence[int]) -> str:
 def parts(labels: Labels, problems: list[str]) -> list[int]:
     """TRAIN, VALIDATION or TEST of every image."""
     known = {str(part): part for part in (TRAIN, VALIDATION, TEST)}
-    for name, label in labels.of.items():
-        if label.text not in known:
-            text = f"part {label.text[:60]!r} is not 0 (train), 1 (validation) or 2 (test)"
-            problems.append(f"{labels.at(name)}: {text}")
+    wrong = [
+        Mistake(label.line, f"part {label.text[:60]!r} is not 0 (train), 1 (validation) or 2 (test)")
+        for label in labels.of.values()
+        if label.text not in known
+    ]
+    problems += gathered(labels.file, wrong)
     return [known.get(label.text, -1) for label in labels.of.values()]

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from objectives.expression_labels import UNIT, read_text
-from objectives.problems import some
+from objectives.problems import near, some
 
 #: What rows of reports are called beside the classes, and columns of predictions.
 TAKEN = (
     *("accuracy", "balanced accuracy", "micro avg", "macro avg", "weighted avg"),
     *("truth", "prediction", "file", "group", "row", "fold"),
 )
+
+_KEYS = ("classes", "action_units")
+#: What else they are called, but not here.
+_OTHERWISE = {"labels": "classes", "emotions": "classes", "units": "action_units", "aus": "action_units"}
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,20 @@ def read_names(path: Path, problems: list[str]) -> Names:
         where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         problems.append(f"{path.name}{where}: not JSON ({error})")
         return Names()
-    if not isinstance(content, dict) or content.keys() - {"classes", "action_units"}:
-        problems.append(f"{path.name}: it holds other things than {{classes: [...], action_units: [...]}}")
+    if not isinstance(content, dict):
+        problems.append(f"{path.name}: it is not of the form {{classes: [...], action_units: [...]}}")
         return Names()
+    problems += [f"{path.name}: {_unknown(key)}" for key in content if key not in _KEYS]
     if twice:
         problems.append(f"{path.name}: {some(twice)} is there twice; keep one")
         return Names()
-    lists = {key: _words(path, key, content[key], problems) for key in content}
+    lists = {key: _words(path, key, content[key], problems) for key in _KEYS if key in content}
     return Names(_classes(path, lists.get("classes"), problems), _units(path, lists.get("action_units"), problems))
+
+
+def _unknown(key: str) -> str:
+    meant = _OTHERWISE.get(key.lower()) or near(key, _KEYS)
+    return f"unknown key {key[:60]!r}; {f'did you mean {meant}?' if meant else f'known are {some(_KEYS)}'}"
 
 
 def _words(path: Path, key: str, value: object, problems: list[str]) -> tuple[str, ...] | None:
@@ -88,3 +98,18 @@ def _units(path: Path, words: Sequence[str] | None, problems: list[str]) -> tupl
     if len(set(codes)) < len(codes):
         problems.append(f"{path.name}: action_units lists a unit twice; keep one")
     return tuple(codes)
+
+
+def difference(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """How names differ from those of a model, for a sentence; empty where they are the same in the same order."""
+    if list(ours) == list(theirs):
+        return ""
+    instead = {own: their for own, their in zip(ours, theirs, strict=False) if own not in theirs and their not in ours}
+    more = [name for name in ours if name not in theirs and name not in instead]
+    fewer = [name for name in theirs if name not in ours and name not in instead.values()]
+    found = [some([f"{own} where the model has {their}" for own, their in instead.items()], 3)] if instead else []
+    found += [f"{len(more)} more: {some(more, 3)}"] if more else []
+    found += [f"{len(fewer)} missing: {some(fewer, 3)}"] if fewer else []
+    if [name for name in ours if name in theirs] != [name for name in theirs if name in ours]:
+        found.append("the others in another order" if found else "the same names in another order")
+    return "; ".join(found)

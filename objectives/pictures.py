@@ -87,7 +87,7 @@ def _square_or_why(folder: Path, name: str, side: int) -> np.ndarray | str:
         return square(folder / name, side)
     except UnidentifiedImageError:
         empty = not (folder / name).stat().st_size
-        return f"{name}: {'the file is empty' if empty else 'no image'}; {', '.join(_FORMATS)} are read"
+        return f"{name}: {'the file is empty' if empty else 'no image'}; {', '.join(_FORMATS)} and PGM are read"
     except Image.DecompressionBombError:
         return f"{name}: more than {MOST_PIXELS} pixels, or than {LONGEST_SIDE} on one side; scale it down"
     except Exception as error:  # damaged files reach decoders that raise anything, from SyntaxError to IndexError

@@ -74,7 +74,10 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     from hpo.predictions import as_csv
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
-    columns = loaded.predict(loaded.arrays(data, place.files.cache, labelled=False))
+    arrays = loaded.arrays(data, place.files.cache, labelled=False)
+    for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
+        click.echo(f"note: {note}", err=True)
+    columns = loaded.predict(arrays)
     count = len(next(iter(columns.values())))
     write_whole(output, as_csv({"row": np.arange(count), **columns}).encode())
     click.echo(f"{count} rows -> {output}")

@@ -280,8 +280,12 @@ def test_labels_of_other_names_are_refused(tmp_path: Path) -> None:
     arrays = open_arrays(Expression(), folder(tmp_path / "data", "000000001122"), PREPARED["expression"], tmp_path)
     assert Expression().misfit(arrays.info, trained) == ""
     text = Expression().misfit({**trained, "classes": ["1", "0"]}, trained)
-    assert "the emotions are 1, 0, but the model was trained on 0, 1; name the same ones in the same order" in text
-    assert "the action units are none" in Expression().misfit({**trained, "units": []}, trained)
+    assert text == (
+        "the emotions are not those of the model (the same names in another order); name the same ones in the same "
+        "order in classes.json, or give a folder of images alone to predict on"
+    )
+    text = Expression().misfit({**trained, "units": []}, trained)
+    assert "the action units are not those of the model (2 missing: AU1, AU12); name" in text
 
 
 @pytest.mark.parametrize("size", [31, 1025])

@@ -35,7 +35,7 @@ def test_links_to_folders_are_not_entered_but_named(tmp_path: Path) -> None:
 
     write(folder, dict(GOOD), IMAGES[2:])
     assert problems(folder) == [
-        f"emolabel.txt names 2 images (a.png in line 1, b.png in line 2), the folder has none; linked {NOT_ENTERED}"
+        f"emolabel.txt names 2 images (a.png in line 1, b.png in line 2), missing in the folder; linked {NOT_ENTERED}"
     ]
     write(folder)
     (folder / "images" / "round").symlink_to(folder)

@@ -204,8 +204,8 @@ def damaged(folder: Path) -> dict[str, str]:
     return {
         "cut.png": "cut.png: cannot be decoded (",
         "cut.jpg": "cut.jpg: cannot be decoded (image file is truncated",
-        "text.png": "text.png: no image; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM are read",
-        "empty.jpg": "empty.jpg: the file is empty; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM are read",
+        "text.png": "text.png: no image; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM and PGM are read",
+        "empty.jpg": "empty.jpg: the file is empty; PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM and PGM are read",
         "flat.png": "flat.png: ",
         "bomb.png": f"bomb.png: more than {MOST_PIXELS} pixels, or than {LONGEST_SIDE} on one side; scale it down",
         "large.png": f"large.png: more than {MOST_PIXELS} pixels, or than",
