@@ -63,6 +63,9 @@ def create_or_resume(
         )
     if spec.quick:
         say(f"{WARNING}.")
+        if spec.same:
+            pairs = [f"{name} is the same as {first}" for name, first in spec.same.items()]
+            say(f"In a quick study {', '.join(pairs)}: no trial of {'its' if len(pairs) == 1 else 'their'} own.")
     try:
         record = _create(spec, store, files, objective, arrays, objective_hash, weights)
     except Exists:

@@ -9,6 +9,7 @@ import pytest
 
 from hpo.files import RunFiles
 from hpo.launching import create_or_resume
+from hpo.quick import WARNING, quickened
 from hpo.store import Store
 from hpo.study import Study
 from tests.toy import STUDY, Toy
@@ -42,6 +43,26 @@ def test_what_is_odd_about_a_new_study_is_said_once(said: Callable[[str], list[s
     assert pruner.startswith("WARNING    pruner asha compares nothing before epoch 3")
     assert curriculum.startswith("WARNING    configuration 'before': loss term number counts fully from epoch 3 on")
     assert said(ODD) == []
+
+
+def test_a_quick_study_says_which_configurations_it_leaves_out(said: Callable[[str], list[str]]) -> None:
+    """They differ in a curriculum, which it has not; its length is not the file's, so that is not warned of."""
+    searched = ODD.replace("number_start: 1, ", "").replace("space:", "space:\n  loss: {number_start: {int: [0, 9]}}")
+    head, _, _ = searched.partition("configurations:")
+    two = head + (
+        "configurations:\n"
+        "  before: {optimizer: {lr: 3e-2}, loss: {number_start: 0}}\n"
+        "  later: {optimizer: {lr: 3e-2}, loss: {number_start: 1}}\n"
+        "  last: {optimizer: {lr: 3e-2}, loss: {number_start: 9}}\n"
+    )
+    quick = quickened(two, "toy.yaml")
+    same = "In a quick study later is the same as before, last is the same as before: no trial of their own."
+    assert said(quick) == [f"{WARNING}.", same]
+    assert said(quick) == [f"{WARNING}.", same]
+    one, _, _ = quick.partition("  last:")
+    assert said(quickened(one.replace("study: toy", "study: other"), "toy.yaml"))[1:] == [
+        "In a quick study later is the same as before: no trial of its own.",
+    ]
 
 
 def test_a_sound_study_is_launched_in_silence(said: Callable[[str], list[str]]) -> None:
