@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.evidence import (
+    DirectionOf,
     FoldPair,
     baseline_trial,
     best_epoch,
@@ -17,7 +18,7 @@ from hpo.evidence import (
     paired_difference,
     value_of,
 )
-from hpo.objective import Direction, Epoch, Metric
+from hpo.objective import Epoch, Metric
 from hpo.range_edge import Range
 from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
 from hpo.wording import MISSING, change, decimals_for, fixed, last_line, number, plus_minus, written
@@ -25,7 +26,6 @@ from hpo.wording import MISSING, change, decimals_for, fixed, last_line, number,
 if TYPE_CHECKING:
     from hpo.study import Target
 
-DirectionOf = Callable[[str], Direction | None]
 Rows = list[tuple[Any, ...]]
 
 
