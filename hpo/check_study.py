@@ -1,4 +1,4 @@
-"""What is odd about a study file that can be read: a space that is too small, a curriculum that is too long."""
+"""What is odd about a study file that can be read: a small space, a pruner that never acts, a long curriculum."""
 
 from __future__ import annotations
 
@@ -18,11 +18,31 @@ def first_params(spec: Study, configuration: str) -> Params:
     return spec.params({key: values[key] for key in spec.space}, configuration)
 
 
+def study_warnings(spec: Study, terms: Sequence[str]) -> Iterator[str]:
+    """Everything below; `terms` are the objective's loss terms."""
+    yield from space_warnings(spec)
+    yield from pruner_warnings(spec)
+    yield from curriculum_warnings(spec, terms)
+
+
 def space_warnings(spec: Study) -> Iterator[str]:
     """A finite space that is smaller than the budget."""
     points = spec.points()
     if points is not None and points < spec.budget.trials:
         yield f"the space has {points} points, fewer than budget.trials {spec.budget.trials}: the search ends early"
+
+
+def pruner_warnings(spec: Study) -> Iterator[str]:
+    """A pruner that hears nothing before the last epoch, after which no trial is pruned any more."""
+    if spec.pruner_spec.name == "none":
+        return
+    options, epochs = dict[str, Any](spec.pruner_spec.options), spec.budget.epochs
+    # ASHA leaves out its first rungs.
+    first = options["min_resource"] * options.get("reduction_factor", 1) ** options.get("early_stopping_rate", 0)
+    if not any(spec.validation.is_full(epoch, epochs) for epoch in range(first, epochs)):
+        late = f"pruner {spec.pruner_spec.name} compares nothing before epoch {epochs}, the last of budget.epochs"
+        way = "lower pruner.min_resource (stopping.min_epochs where it is not set), or write pruner: none"
+        yield f"{late}: no trial is ever pruned; {way}"
 
 
 def curriculum_warnings(spec: Study, terms: Sequence[str]) -> Iterator[str]:

@@ -7,19 +7,19 @@ are those of the notes that the service was built for, or where they name none, 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 from hpo import schedule
 from hpo.class_report import majority
-from hpo.evidence import finite
+from hpo.evidence import DirectionOf, finite
+from hpo.low_score import score_is_low
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
+from hpo.symptom import LEARNED_BY, Symptom, Training, terms_of, ways_of
 from hpo.wording import number
 
-#: "F1 scores remaining at 0.0 after epoch 5", and what counts as 0.
-LEARNED_BY, TINY = 5, 1e-3
+#: What counts as 0.
+TINY = 1e-3
 #: A weighted term that is so many times another one in so large a share of the epochs leaves it nothing to teach.
 DOMINANT, CONSISTENT = 10.0, 0.75
 #: A training loss that has fallen by less than this share has not fallen.
@@ -32,26 +32,6 @@ GAP, RISEN = 0.2, 0.1
 EARLY = 0.2
 #: Gradient norm of an epoch against the median one, and of the last quarter against the first.
 SPIKE, GROWN = 10.0, 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Symptom:
-    """What was seen, with numbers, and what to try."""
-
-    name: str
-    evidence: str
-    remedy: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """One training as a doctor sees it."""
-
-    epochs: Sequence[Epoch]
-    metric: Metric
-    params: Mapping[str, Any]  #: flat, as in a record
-    budget: int  #: epochs it could have trained for
-    cut: bool = False  #: by a pruner, a limit or a signal, so that its length says nothing
 
 
 def symptoms(training: Training) -> list[Symptom]:
@@ -82,7 +62,7 @@ def learns_nothing(training: Training) -> Symptom | None:
         name="the metric learns nothing",
         evidence=f"{metric.name} in {len(late)} epochs after epoch {LEARNED_BY}: median {number(middle)}, at most "
         f"{number(best)} (epoch {epoch.number}); {why}",
-        remedy=f"look at labels and predictions first; then {_ways(training, *ways)}, and the weight of the metric's "
+        remedy=f"look at labels and predictions first; then {ways_of(training, *ways)}, and the weight of the metric's "
         "own loss term",
     )
 
@@ -90,7 +70,7 @@ def learns_nothing(training: Training) -> Symptom | None:
 def term_does_not_fall(training: Training) -> Symptom | None:
     """A training loss that ends where it began, counted from the epoch in which its weight is above 0."""
     flat: dict[str, str] = {}
-    for term in _terms(training.epochs):
+    for term in terms_of(training.epochs):
         counted = [e for e in training.epochs if e.weights.get(term, 1.0) > 0]
         values = [v for e in counted if (v := e.train.get(f"loss.{term}")) is not None]
         if len(values) < LEARNED_BY + 1:
@@ -101,12 +81,12 @@ def term_does_not_fall(training: Training) -> Symptom | None:
     if not flat:
         return None
     # One rate drives all terms, the weights divide them.
-    most = 2 * len(flat) > len(_terms(training.epochs)) > 1
+    most = 2 * len(flat) > len(terms_of(training.epochs)) > 1
     weights = [] if most else [("raise", f"loss.{term}_weight") for term in flat]
     return Symptom(
         name="a loss term does not fall",
         evidence="training loss of " + "; ".join(flat.values()),
-        remedy=_ways(training, *weights, ("change", "optimizer.lr"), ("raise", "model.width")),
+        remedy=ways_of(training, *weights, ("change", "optimizer.lr"), ("raise", "model.width")),
     )
 
 
@@ -134,7 +114,7 @@ def term_dominates(training: Training) -> Symptom | None:
     return Symptom(
         name="one weighted loss term dominates",
         evidence="; ".join(text for *_, text in worst) + more,
-        remedy=_ways(training, *lower, *higher),
+        remedy=ways_of(training, *lower, *higher),
     )
 
 
@@ -142,7 +122,7 @@ def epochs_are_noisy(training: Training) -> Symptom | None:
     """A term's batches differ by more than half their mean, in the second half of the training."""
     late = training.epochs[len(training.epochs) // 2 :]
     noisy: dict[str, float] = {}
-    for term in _terms(late):
+    for term in terms_of(late):
         shares = [
             e.spread[term]["sd"] / abs(mean)
             for e in late
@@ -156,7 +136,7 @@ def epochs_are_noisy(training: Training) -> Symptom | None:
         name="losses vary widely within epochs",
         evidence="standard deviation of the batches' means, as a share of the mean: "
         + ", ".join(f"{term} {share:.0%}" for term, share in sorted(noisy.items(), key=lambda pair: -pair[1])),
-        remedy=_ways(training, ("raise", "data.batch_size"), ("lower", "optimizer.lr"))
+        remedy=ways_of(training, ("raise", "data.batch_size"), ("lower", "optimizer.lr"))
         + "; few labels of a term per batch do the same",
     )
 
@@ -168,7 +148,7 @@ def overfits(training: Training) -> Symptom | None:
         return None
     augment = [("raise", name) for name in training.params if name.startswith("augment.")]
     ways = (("raise", "model.dropout"), ("raise", "optimizer.weight_decay"), *augment, ("lower", "model.width"))
-    return Symptom(name="overfitting", evidence="; ".join(seen), remedy=_ways(training, *ways))
+    return Symptom(name="overfitting", evidence="; ".join(seen), remedy=ways_of(training, *ways))
 
 
 def _gap(training: Training) -> str | None:
@@ -187,7 +167,7 @@ def _rises(training: Training) -> list[str]:
     """Terms whose validation loss, at the end of the training, is over its lowest value."""
     full = [e for e in training.epochs if e.full]
     found = []
-    for term in _terms(full):
+    for term in terms_of(full):
         name = f"loss.{term}"
         pairs = [(e, v) for e in full if (v := e.validation.get(name)) is not None and name in e.train]
         if len(pairs) < LEARNED_BY:
@@ -213,7 +193,7 @@ def stops_at_the_start(training: Training) -> Symptom | None:
     return Symptom(
         name="stopped at the first epochs",
         evidence=f"{where}, of a budget of {training.budget}",
-        remedy=_ways(
+        remedy=ways_of(
             training,
             ("lower", "optimizer.lr"),
             ("raise", "schedule.warmup_epochs"),
@@ -252,13 +232,14 @@ def gradient_is_unstable(training: Training) -> Symptom | None:
         ("raise", "schedule.warmup_epochs"),
     )
     return Symptom(
-        name="the gradient norm is unstable", evidence="norm " + "; ".join(seen), remedy=_ways(training, *ways)
+        name="the gradient norm is unstable", evidence="norm " + "; ".join(seen), remedy=ways_of(training, *ways)
     )
 
 
 #: Applied in this order.
 CHECKS: tuple[Callable[[Training], Symptom | None], ...] = (
     learns_nothing,
+    score_is_low,
     term_does_not_fall,
     term_dominates,
     overfits,
@@ -268,23 +249,15 @@ CHECKS: tuple[Callable[[Training], Symptom | None], ...] = (
 )
 
 
-def of_trial(trial: TrialRecord, metric: Metric, budget: int | None) -> list[Symptom]:
+def of_trial(trial: TrialRecord, metric: Metric, direction_of: DirectionOf, budget: int | None) -> list[Symptom]:
     """Symptoms of a search trial; without a known budget its length is taken for whole."""
     cut = trial.state != "COMPLETE"
-    epochs, budget = trial.epochs, budget or len(trial.epochs)
-    return symptoms(Training(epochs=epochs, metric=metric, params=trial.params, budget=budget, cut=cut))
-
-
-def _terms(epochs: Sequence[Epoch]) -> list[str]:
-    """Loss terms in the order of the objective."""
-    names = (name for epoch in epochs for name in epoch.train if name.startswith("loss."))
-    return [name.removeprefix("loss.") for name in dict.fromkeys(names)]
-
-
-def _ways(training: Training, *ways: tuple[str, str]) -> str:
-    """Those of the parameters that the study has, each with its present value."""
-    known = dict.fromkeys((verb, name) for verb, name in ways if name in training.params)
-    return (
-        ", ".join(f"{verb} {name} (now {number(training.params[name])})" for verb, name in known)
-        or "no parameter of the study bears on it"
+    training = Training(
+        epochs=trial.epochs,
+        metric=metric,
+        params=trial.params,
+        budget=budget or len(trial.epochs),
+        direction_of=direction_of,
+        cut=cut,
     )
+    return symptoms(training)

@@ -18,6 +18,8 @@ from hpo.records import JobRecord, TrialRecord
 
 #: Where a training value is meant, `train.NAME`; the same spelling as in `Epoch.get`.
 TRAIN = "train."
+#: Which way a measure is better; None for a name that the objective does not have.
+DirectionOf = Callable[[str], Direction | None]
 
 
 def finite(value: object) -> float | None:
@@ -95,7 +97,7 @@ class Comparison:
 
 
 def compare_epochs(
-    before: Epoch | None, after: Epoch | None, metric: str, direction_of: Callable[[str], Direction | None]
+    before: Epoch | None, after: Epoch | None, metric: str, direction_of: DirectionOf
 ) -> list[Comparison]:
     """Every validation measure that at least one of two epochs has, training values beside it."""
     names = ordered_names([*(before.validation if before else ()), *(after.validation if after else ())], metric)

@@ -33,6 +33,7 @@ from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
 from hpo.training import FoldRun
 from hpo.weights import read_weights
+from hpo.wording import counted
 
 if TYPE_CHECKING:
     from hpo.store import Lease
@@ -272,6 +273,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         + (f"| {_cell(test.get(name))} |" if test else "|")
         for name in folds["mean"]
     ]
+    uses = metrics["test_uses"]
     params = [f"| `{name}` | {value} |" for name, value in config["params"].items()]
     data = config["data"] or f"{config['objective']}'s own data" + (
         " (SYNTHETIC: not a finding about real recordings)" if config["info"].get("synthetic") else ""
@@ -284,7 +286,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             *([f"**{WARNING}.**", ""] if config["info"].get("quick") else []),
             f"Objective `{config['objective']}`, chosen by {config['metric']['name']} "
             f"({config['metric']['direction']}), refitted on {config['training_rows']} rows for "
-            f"{config['epochs']} epochs.",
+            f"{counted(config['epochs'], 'epoch')}.",
             "",
             f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.{start}",
             "",
@@ -294,7 +296,7 @@ def _card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             "baseline configuration on the same folds."
             + (
                 " Then this model on the held-out test rows, which have been used "
-                f"{metrics['test_uses']} times by promotions of this study (1 = once, for this model)."
+                f"{'once, for this model' if uses == 1 else f'{uses} times by promotions of this study'}."
                 if test
                 else " No rows were held out for a test."
             ),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpo.arrays import Arrays, open_arrays
+from hpo.check_study import study_warnings
 from hpo.dealing import split_of
 from hpo.files import RunFiles
 from hpo.objective import Objective, Split
@@ -62,10 +63,17 @@ def create_or_resume(
         )
     if spec.quick:
         say(f"{WARNING}.")
+        if spec.same:
+            pairs = [f"{name} is the same as {first}" for name, first in spec.same.items()]
+            say(f"In a quick study {', '.join(pairs)}: no trial of {'its' if len(pairs) == 1 else 'their'} own.")
     try:
-        return _create(spec, store, files, objective, arrays, objective_hash, weights)
+        record = _create(spec, store, files, objective, arrays, objective_hash, weights)
     except Exists:
         pass  # made earlier, or by another launch a moment ago: go on with it
+    else:
+        for line in study_warnings(spec, objective.terms) if not spec.quick else ():  # whose length is not the file's
+            say(f"WARNING    {line}")
+        return record
     record = store.studies.get(spec.name)
     if trials is None and spec.budget.trials < record.trials:
         # An earlier launch asked for more with --trials: the file's number is not a wish for fewer.

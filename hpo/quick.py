@@ -51,16 +51,20 @@ def shortened(study: Study) -> Study:
     """The study with two epochs and a few trials, one per configuration at least, of which nothing is stopped early.
 
     What would shorten or delay a training is fixed instead of searched: patience, `min_epochs` and the start of each
-    loss term; configurations that differ in nothing else are one.
+    loss term; of configurations that differ in nothing else the first one stays, see `Study.same`.
     """
     keys = {key for key in {*study.fixed, *study.space} if re.fullmatch(r"loss\..+_start", key)}
     values: dict[str, Value] = {"stopping.patience": 0, "stopping.min_epochs": 1, **dict.fromkeys(keys, 0)}
     space = {key: distribution for key, distribution in study.space.items() if key not in values}
     configurations: dict[str, MappingProxyType[str, Value]] = {}
+    same: dict[str, str] = {}
     for name, point in study.configurations.items():
         rest = {key: value for key, value in point.items() if key not in values}
-        if rest not in configurations.values():
+        first = next((other for other, kept in configurations.items() if kept == rest), None)
+        if first is None:
             configurations[name] = MappingProxyType(rest)
+        else:
+            same[name] = first
     trials = min(study.budget.trials, max(TRIALS, len(configurations)))
     budget = replace(study.budget, trials=trials, epochs=min(study.budget.epochs, EPOCHS))
     return replace(
@@ -72,6 +76,7 @@ def shortened(study: Study) -> Study:
         fixed=MappingProxyType({**study.fixed, **values}),
         configurations=MappingProxyType(configurations),
         pruner_spec=Spec(name="none", options=MappingProxyType({})),
+        same=MappingProxyType(same),
     )
 
 

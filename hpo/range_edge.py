@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from hpo.diagnosis import Symptom
 from hpo.evidence import value_of
 from hpo.objective import Metric
 from hpo.records import TrialRecord
+from hpo.symptom import Symptom
 from hpo.wording import number
 
 #: Share of a searched range that counts as its edge, and the parameters for which that is looked at: with a dozen of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
@@ -61,8 +62,13 @@ class Recorder:
             if not self._patience.away:
                 self._write()
 
-    def record(self, epoch: Epoch, report: tuple[int, float] | None, *, restored: bool = False) -> bool:
-        """Take an epoch and its report; True when the pruner stops the trial, which restored epochs have survived.
+    def record(
+        self, epoch: Epoch, report: tuple[int, float] | None, *, restored: bool = False, last: bool = False
+    ) -> bool:
+        """Take an epoch and its report; True when the pruner stops the trial.
+
+        Restored epochs have survived its decision. After the `last` one there is nothing left to stop: the pruner is
+        asked all the same, since ASHA compares later trials with what it hears, but its answer does not count.
 
         Raises:
             LeaseLost: another worker has taken over.
@@ -75,7 +81,7 @@ class Recorder:
         if not self._patience.due:
             return False
         try:
-            decision = self._write(asked)
+            decision = self._write(_overruled(asked) if asked is not None and last else asked)
         except DATABASE_ERRORS as error:
             if self._pruner is not None:
                 self._pruner.forget()
@@ -84,7 +90,7 @@ class Recorder:
         self._patience.answered()
         return decision
 
-    def _write(self, pruner: Pruner | None = None) -> bool:
+    def _write(self, pruner: Callable[[int, float], bool] | None = None) -> bool:
         """Write what waits in one transaction, and ask the pruner about the last report."""
         decision = False
         if self._waiting:
@@ -99,3 +105,13 @@ class Recorder:
 
 def _keep(_step: int, _value: float) -> bool:
     return False
+
+
+def _overruled(pruner: Pruner) -> Callable[[int, float], bool]:
+    """Asks the pruner, and keeps the trial whatever it says."""
+
+    def keep(step: int, value: float) -> bool:
+        pruner(step, value)
+        return False
+
+    return keep

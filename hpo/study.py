@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class Study:
     text: str  #: the file, word for word
     source: str  #: absolute path of the file
     quick: bool = False  #: a few epochs on a few rows, see `hpo.quick`; its numbers mean nothing
+    #: Configurations of the file that a quick study leaves out -> the one that each is the same as.
+    same: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path, resolve: Resolve, *, quick: bool = False) -> Study:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hpo import training_figures
 from hpo.class_report import side_by_side
-from hpo.diagnosis import Symptom, Training, of_trial, symptoms
+from hpo.diagnosis import of_trial, symptoms
 from hpo.evidence import best_epoch
 from hpo.page import Plot
 from hpo.range_edge import of_study
 from hpo.records import TrialRecord
+from hpo.symptom import Symptom, Training
 from hpo.verdict import Case, Rows, called
 from hpo.wording import MISSING
 
@@ -63,7 +65,7 @@ def training_part(case: Case) -> TrainingPart:
 
 def _add_symptoms(part: TrainingPart, case: Case, trials: list[TrialRecord]) -> None:
     roles = {id(case.baseline): "baseline", id(case.best): "best"}
-    found = [{s.name: s for s in of_trial(t, case.metric, case.epochs)} for t in trials]
+    found = [{s.name: s for s in of_trial(t, case.metric, case.direction_of, case.epochs)} for t in trials]
     names = list(dict.fromkeys(name for one in found for name in one))
     part.symptoms_heads = ("symptom", *(roles[id(t)] for t in trials), "what to try")
     for name in names:
@@ -99,11 +101,9 @@ def _cell(symptom: Symptom | None, case: Case, trial: TrialRecord) -> str:
     budget = case.epochs or max((len(j.epochs) for j in folds), default=0)
     if symptom is None:
         return UNSEEN
+    facts: dict[str, Any] = {"metric": case.metric, "params": trial.params, "direction_of": case.direction_of}
     again = sum(
-        symptom.name in {s.name for s in symptoms(training)}
-        for training in (
-            Training(epochs=j.epochs, metric=case.metric, params=trial.params, budget=budget) for j in folds
-        )
+        symptom.name in {s.name for s in symptoms(Training(epochs=j.epochs, budget=budget, **facts))} for j in folds
     )
     return symptom.evidence + (f" (and in {again} of {len(folds)} retrained folds)" if folds else "")
 

@@ -114,14 +114,14 @@ class _Limit:
 
 
 def _train(run: FoldRun, limit: _Limit, lease: Lease, search: Search, around: Surroundings, log: Log) -> bool:
-    """Train to the end; True when the pruner stopped it."""
+    """Train to the end; True when the pruner stopped it before."""
     pruner = search.pruning(lease) if search.prunes else None
     with Recorder(around.store, lease, pruner, around.patience) as recorder:
         for epoch, restored in advance(run, lease, around, log):
             limit.before += epoch.seconds if restored else 0.0
             value = epoch.get(run.metric.name)
             report = None if value is None else (epoch.number, value)
-            if recorder.record(epoch, report, restored=restored):
+            if recorder.record(epoch, report, restored=restored, last=run.finished):
                 return True
     return False
 

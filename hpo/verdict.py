@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpo.evidence import (
+    DirectionOf,
     FoldPair,
     baseline_trial,
     best_epoch,
@@ -17,15 +18,14 @@ from hpo.evidence import (
     paired_difference,
     value_of,
 )
-from hpo.objective import Direction, Epoch, Metric
+from hpo.objective import Epoch, Metric
 from hpo.range_edge import Range
 from hpo.records import FinalRecord, JobRecord, StudyRecord, TrialRecord
-from hpo.wording import MISSING, change, decimals_for, fixed, last_line, number, plus_minus, written
+from hpo.wording import MISSING, change, counted, decimals_for, fixed, last_line, number, plus_minus, written
 
 if TYPE_CHECKING:
     from hpo.study import Target
 
-DirectionOf = Callable[[str], Direction | None]
 Rows = list[tuple[Any, ...]]
 
 
@@ -163,12 +163,13 @@ def _answer_alone(case: Case, best: TrialRecord, after: Epoch | None) -> Part:
     value = number(value_of(best, case.metric))
     if case.baseline is None:
         text = (
-            f"The best of {case.complete} complete trials is {called(best)} with {case.metric.name} {value}. "
+            f"The best of {counted(case.complete, 'complete trial')} is {called(best)} with {case.metric.name} "
+            f"{value}. "
             "The study names no configuration, so there is no baseline to compare it with."
         )
     else:
         text = (
-            f"The baseline is still the best: none of the {case.complete - 1} other complete trials did better than "
+            f"The baseline is still the best: {_no_other(case.complete - 1)} better than "
             f"{called(best)} with {case.metric.name} {value}."
         )
     part = Part(sentences=[text])
@@ -180,13 +181,20 @@ def _answer_alone(case: Case, best: TrialRecord, after: Epoch | None) -> Part:
     return part
 
 
+def _no_other(others: int) -> str:
+    if others < 2:
+        return ("no other trial is complete, so none did", "the one other complete trial did no")[others]
+    return f"none of the {others} other complete trials did"
+
+
 def _headline(case: Case, best: TrialRecord, baseline: TrialRecord) -> str:
     metric = case.metric
     after, before = value_of(best, metric) or 0.0, value_of(baseline, metric)
     if before is None:
         why = f" ({baseline.end}: {last_line(baseline.end_text)})" if baseline.end else ""
         return (
-            f"The best of {case.complete} complete trials is {called(best)} with {metric.name} {number(after)}. The "
+            f"The best of {counted(case.complete, 'complete trial')} is {called(best)} with {metric.name} "
+            f"{number(after)}. The "
             f"baseline, {called(baseline)}, has no value{why}, so the difference is not measurable."
         )
     decimals = decimals_for(before, after, difference=after - before)

@@ -22,6 +22,11 @@ def number(value: Any) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:
     if value is None:
         return MISSING

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.check import Training, estimate, train_fold, train_two_batches
 from hpo.check_data import DataFindings, look_at_data
-from hpo.check_study import curriculum_warnings, first_params, space_warnings
+from hpo.check_study import curriculum_warnings, first_params, pruner_warnings, space_warnings
 from hpo.check_subject import Subject
 from hpo.cli.group import hpo as group
 from hpo.dealing import split_of
@@ -330,6 +330,27 @@ def test_a_space_smaller_than_the_budget_is_warned_of() -> None:
     assert list(space_warnings(spec)) == [
         "the space has 2 points, fewer than budget.trials 4: the search ends early",
     ]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "more", "warned"),
+    [
+        ("none", "", False),
+        ("{name: asha, min_resource: 2}", "", False),
+        ("{name: asha, min_resource: 3}", "", True),
+        ("{name: asha, min_resource: 1, reduction_factor: 3, early_stopping_rate: 1}", "", True),
+        ("{name: hyperband, min_resource: 3}", "", True),
+        ("{name: median, min_resource: 2}", "", False),
+        ("{name: median, min_resource: 2}", "validation: {full_validation_every: 3}\n", True),
+        ("asha", "", False),  # from epoch 1 on, as stopping.min_epochs says
+    ],
+)
+def test_a_pruner_that_never_acts_is_warned_of(pruner: str, more: str, warned: bool) -> None:
+    """A training of 3 epochs is over at its third, and what has ended is not pruned."""
+    text = STUDY.replace("pruner: none", f"pruner: {pruner}") + more
+    found = list(pruner_warnings(Study.from_text(text, "/toy.yaml", lambda _: Toy())))
+    assert len(found) == warned
+    assert all("compares nothing before epoch 3, the last of budget.epochs: no trial is" in line for line in found)
 
 
 def test_a_curriculum_that_outlasts_the_budget_is_warned_of() -> None:

@@ -13,9 +13,10 @@ from sklearn.metrics import classification_report
 
 from hpo import diagnosis
 from hpo.class_report import majority, side_by_side
-from hpo.diagnosis import Symptom, Training, symptoms
-from hpo.objective import Epoch, Metric
+from hpo.diagnosis import symptoms
+from hpo.objective import Direction, Epoch, Metric
 from hpo.range_edge import Range, at_the_edge, of_study, ranges
+from hpo.symptom import Symptom, Training
 from tests import made_up
 
 F1 = Metric("macro_f1", "maximize")
@@ -58,8 +59,15 @@ def changed(change: Callable[[Epoch], Mapping[str, Any]], count: int = 20) -> li
     return [replace(e, **change(e)) for e in healthy(count)]
 
 
+def direction_of(name: str) -> Direction | None:
+    if name.startswith("loss") or name.endswith("_mae"):
+        return "minimize"
+    return None if name.startswith("odd") else "maximize"
+
+
 def seen(epochs: Sequence[Epoch], **facts: Any) -> dict[str, Symptom]:
-    given: dict[str, Any] = {"metric": F1, "params": PARAMS, "budget": len(epochs)} | facts
+    given: dict[str, Any] = {"metric": F1, "params": PARAMS, "budget": len(epochs), "direction_of": direction_of}
+    given |= facts
     return {s.name: s for s in symptoms(Training(epochs=epochs, **given))}
 
 
@@ -72,7 +80,7 @@ def test_a_healthy_training_has_no_symptom() -> None:
 def test_each_check_has_a_training_that_shows_it() -> None:
     """So that a check which nobody tests is noticed."""
     assert [check.__name__ for check in diagnosis.CHECKS] == [
-        *("learns_nothing", "term_does_not_fall", "term_dominates", "overfits"),
+        *("learns_nothing", "score_is_low", "term_does_not_fall", "term_dominates", "overfits"),
         *("stops_at_the_start", "epochs_are_noisy", "gradient_is_unstable"),
     ]
 
@@ -127,6 +135,55 @@ def test_the_majority_predictors_score_is_nothing_learned() -> None:
 
 def test_a_metric_that_is_an_error_is_not_asked_to_rise() -> None:
     assert NOTHING not in seen(changed(score(0.0)), metric=Metric("macro_f1", "minimize"))
+
+
+# ---- "AU-F1 0.0000", beside an emotion F1 that rises
+
+NEAR_0 = "a score is near 0"
+
+
+def beside(value: Callable[[int], float], name: str = "class_f1", train: float | None = None) -> list[Epoch]:
+    """A healthy training with another score, a function of the epoch; its metric is best in the last epoch."""
+
+    def change(e: Epoch) -> Mapping[str, Any]:
+        learned = value(e.number) if train is None else train
+        return {"validation": {**e.validation, name: value(e.number)}, "train": {**e.train, name: learned}}
+
+    return changed(change)
+
+
+def test_a_score_beside_the_metric_that_stays_at_zero_is_seen() -> None:
+    found = seen(beside(lambda _: 0.0), params=PARAMS | {"loss.unit_weights": "none", "loss.class_weights": "odds"})
+    assert set(found) == {NEAR_0}
+    assert found[NEAR_0].evidence == "in epoch 20, which is kept: class_f1 0, 0 in training (not learned)"
+    labels = "look first at whether missing labels are read as negative"
+    weights = "raise loss.class_weight (now 0.5), set loss.unit_weights (now none)"
+    assert found[NEAR_0].remedy == f"{labels}; then {weights}", "loss.class_weights is set"
+
+
+def test_a_score_that_training_rows_have_is_told_from_one_that_is_not_learned() -> None:
+    found = seen(beside(lambda _: 0.04, train=0.6))[NEAR_0]
+    assert found.evidence.endswith("class_f1 0.04, 0.6 in training (learned, but not for new rows)")
+
+
+def test_a_score_counts_in_the_kept_epoch_only() -> None:
+    """One that begins at 0 is healthy; one that was high in an epoch that is not kept is not."""
+    assert not seen(beside(lambda n: 0.0 if n < 8 else 0.3))
+    found = seen(beside(lambda n: 0.3 if n == 4 else -0.1, "signal_correlation"))[NEAR_0]
+    expected = "in epoch 20, which is kept: signal_correlation -0.1, -0.1 in training (not learned), and 0.3 in epoch 4"
+    assert found.evidence == expected
+    assert found.remedy == "raise loss.signal_weight (now 2)", "no labels of classes"
+
+
+@pytest.mark.parametrize("name", ["class_mae", "class_f1.loud", "odd", "loss.class"])
+def test_only_headline_scores_that_should_rise_are_asked_to(name: str) -> None:
+    assert NEAR_0 not in seen(beside(lambda _: 0.0, name))
+
+
+def test_neither_a_missing_score_nor_a_short_training_is_near_zero() -> None:
+    assert NEAR_0 not in seen(beside(lambda _: float("nan")))
+    assert NEAR_0 not in seen(beside(lambda _: 0.0)[:5])
+    assert NEAR_0 not in seen(beside(lambda _: 0.0), params=PARAMS | {"stopping.min_epochs": 30}, budget=40)
 
 
 # ---- "Classification loss decreasing"

@@ -171,6 +171,7 @@ def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Pat
     assert "| accuracy | 0.6 ± 0.05 | 0.4 | 0.7 |" in card
     assert "| mae | 0.5 ± 0.1 |  |  |" in card
     assert "| `optimizer.lr` | 0.02 |" in card
+    assert "which have been used once, for this model." in card
 
 
 def test_a_model_is_never_overwritten(trained: tuple[Launched, FoldRun, Path]) -> None:

@@ -44,6 +44,7 @@ def test_what_would_stop_a_training_early_is_fixed_instead_of_searched() -> None
     assert study.quick and (study.budget.epochs, study.budget.trials, study.budget.hours) == (2, 4, 3)
     assert study.pruner_spec.name == "none" and list(study.space) == ["optimizer.lr"]
     assert study.configurations == {"before": {"optimizer.lr": 3e-2}, "slow": {"optimizer.lr": 3e-3}}
+    assert study.same == {"patient": "before"}
     for name, point in study.configurations.items():
         stopping = study.params(point, name).stopping
         assert (stopping["patience"], stopping["min_epochs"]) == (0, 1)

@@ -181,7 +181,11 @@ def test_synthetic_data_is_said_loudly(tmp_path: Path) -> None:
         ([made_up.trial(0, PLAIN, 0, state="WAITING", value=None, started=None, finished=None)], "1 waiting; budget"),
         ([made_up.trial(0, PLAIN, 0, state="RUNNING", value=None, finished=None)], "No trial is complete yet"),
         ([made_up.trial(0, PLAIN, 2, state="RUNNING", value=None, finished=None)], "Learning curves"),
-        ([made_up.trial(0, PLAIN, 3, configuration="a")], "The baseline is still the best"),
+        ([made_up.trial(0, PLAIN, 3, configuration="a")], "The baseline is still the best: no other trial is complete"),
+        (
+            [made_up.trial(0, PLAIN, 3, configuration="a"), made_up.trial(1, PLAIN, 3, value=0.0)],
+            "The baseline is still the best: the one other complete trial did no better than",
+        ),
         ([made_up.trial(0, PLAIN, 3)], "there is no baseline to compare it with"),
     ],
 )  # fmt: skip

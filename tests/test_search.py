@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -320,33 +321,77 @@ def test_the_pruner_of_the_study_decides(tmp_path: Path) -> None:
         pruner="{name: asha, min_resource: 1, reduction_factor: 2}",
     )
     values = {8: [0.9, 0.9, 0.9], 4: [0.1, 0.95, 0.95]}
-
-    class Made(Toy):
-        """Its accuracy is made up from the width and the epoch."""
-
-        def score(self, sums: Any, info: Any) -> dict[str, float]:
-            return {"accuracy": 0.5}
-
-    launched = launch(sqlite(tmp_path), tmp_path, text, Made())
+    launched = launch(sqlite(tmp_path), tmp_path, text)
     search = launched.search
     for width in (8, 4):
         lease = launched.trial()
         launched.store.database.set_trial_system_attr(lease.trial_id or 0, "fixed_params", {"model.width": width})
-        curve = iter(values[width])
-
-        def epoch(run: FoldRun, made: Iterator[float] = curve, train: Any = FoldRun.epoch) -> Any:
-            found = train(run)
-            run.epochs[-1] = replace(found, validation={"accuracy": next(made)})
-            return run.epochs[-1]
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(FoldRun, "epoch", epoch)
+        with accuracies(*values[width]):
             run_trial(lease, search, launched.around)
     first, second = launched.store.reading.trials(launched.record.study_id)
     assert (first.state, len(first.epochs), first.value) == ("COMPLETE", 3, 0.9)
     assert (second.state, len(second.epochs), second.value) == ("PRUNED", 1, 0.1)
     assert second.end_text == "pruned after epoch 1"
     assert both(launched)[1].constraints == {}  # slow is not broken
+
+
+@contextmanager
+def accuracies(*curve: float) -> Iterator[None]:
+    """Trainings whose accuracy on validation is made up, epoch by epoch; an epoch trained again has the same."""
+
+    def epoch(run: FoldRun, train: Any = FoldRun.epoch) -> Any:
+        found = train(run)
+        run.epochs[-1] = replace(found, validation={"accuracy": curve[found.number - 1]})
+        return run.epochs[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FoldRun, "epoch", epoch)
+        yield
+
+
+#: Successive halving whose rung is the epoch at which a training has ended: the budget's last, or where it stops.
+AT_THE_END = {
+    "budget used up": ("{patience: 0, min_epochs: 1}", 3, [0.9, 0.9, 0.9], [0.1, 0.2, 0.3]),
+    "stopped early": ("{patience: 1, min_epochs: 1}", 2, [0.9, 0.8, 0.0], [0.2, 0.1, 0.0]),
+}
+
+
+class Killed(BaseException):
+    """Nobody catches it, as nobody does `kill -9`."""
+
+
+class Dies(Search):
+    """Its worker is killed after the last epoch is on record and before the trial's end is."""
+
+    def tell(self, *_: Any) -> None:
+        raise Killed
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["told", "killed before it was told"])
+@pytest.mark.parametrize("case", AT_THE_END)
+def test_a_training_that_has_ended_is_complete_whatever_the_pruner_says(
+    tmp_path: Path, case: str, killed: bool
+) -> None:
+    stopping, rung, good, bad = AT_THE_END[case]
+    pruner = f"{{name: asha, min_resource: {rung}, reduction_factor: 2}}"
+    text = STUDY.replace("pruner: none", f"pruner: {pruner}").replace("{patience: 0, min_epochs: 1}", stopping)
+    launched = launch(sqlite(tmp_path), tmp_path, text)
+    with accuracies(*good):
+        run_trial(launched.trial(), launched.search, launched.around)
+    lease: Lease | None = launched.trial()
+    assert lease is not None
+    with accuracies(*bad):
+        if killed:
+            with pytest.raises(Killed):
+                run_trial(lease, Dies(launched.store, launched.record, launched.spec), launched.around)
+            lease = launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0))
+            assert lease is not None and lease.end is None
+        run_trial(lease, launched.search, launched.around)
+    ours, theirs = both(launched)
+    assert (ours.state, theirs.state.name, ours.end) == ("COMPLETE", "COMPLETE", None)
+    assert (len(ours.epochs), ours.value, theirs.value) == (rung, max(bad[:rung]), max(bad[:rung]))
+    # The pruner would have stopped it, and later trials are compared with what it reached.
+    assert theirs.system_attrs["completed_rung_0"] == theirs.intermediate_values[rung] == bad[rung - 1]
 
 
 def test_an_interrupted_trial_is_given_back_and_goes_on_to_the_same_numbers(tmp_path: Path) -> None:

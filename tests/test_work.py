@@ -367,6 +367,15 @@ def test_a_pruner_is_not_asked_about_epochs_it_has_seen(launched: Launched) -> N
     assert epochs_of(launched) == [1]
 
 
+def test_after_the_last_epoch_a_pruner_is_told_and_not_obeyed(launched: Launched) -> None:
+    pruner = Decides(False, True)
+    with Recorder(launched.store, launched.trial(), pruner, PATIENCE) as recorder:
+        assert not recorder.record(made(1), (1, 0.5))
+        assert not recorder.record(made(2), (2, 0.4), last=True)
+    assert pruner.asked == [(1, 0.5), (2, 0.4)]
+    assert launched.store.reading.trials(launched.record.study_id)[0].end is None
+
+
 def test_a_lost_lease_is_noticed_at_the_next_write_or_at_the_end(launched: Launched) -> None:
     lease = launched.trial()
     assert launched.store.leases.take_over(launched.record.study_id, "second", Watch(0.0)) is not None

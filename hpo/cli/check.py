@@ -175,7 +175,7 @@ def _train(
 ) -> Outcome:
     """Data, two batches or a whole fold, and the time that the study would take."""
     from hpo.check import estimate
-    from hpo.check_study import curriculum_warnings, space_warnings
+    from hpo.check_study import study_warnings
 
     spec = subject.spec
     view.data(findings)
@@ -188,7 +188,7 @@ def _train(
     seconds = training.seconds_per_epoch
     time = estimate(spec, seconds, workers) if seconds is not None else None
     view.time(spec, training, time)
-    odd = [*space_warnings(spec), *curriculum_warnings(spec, subject.objective.terms)]
+    odd = list(study_warnings(spec, subject.objective.terms))
     record = _record(spec, findings, training) | {"estimate": time and asdict(time)}
     warnings = [*odd, *findings.warnings, *training.warnings]
     return record, warnings, [*findings.problems, *training.problems]

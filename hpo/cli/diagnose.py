@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
@@ -38,7 +39,7 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
     from hpo.evidence import baseline_trial, best_trial
     from hpo.objective import Metric
     from hpo.range_edge import of_study, ranges
-    from hpo.stored import as_launched
+    from hpo.stored import as_launched, direction_of
 
     store = place.store()
     record = existing(store, study)
@@ -54,7 +55,7 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
     found: dict[str, Any] = {"study": record.name, "metric": record.metric, "trials": []}
     for t in chosen:
         role = [name for name, one in roles.items() if one is not None and one.number == t.number]
-        seen = [asdict(symptom) for symptom in of_trial(t, metric, spec.budget.epochs)]
+        seen = [asdict(symptom) for symptom in of_trial(t, metric, partial(direction_of, record), spec.budget.epochs)]
         names = {"trial": t.number, "configuration": t.configuration, "role": " and ".join(role) or None}
         found["trials"].append({**names, "epochs": len(t.epochs), "symptoms": seen})
     study_wide = of_study(trials, metric, ranges(spec.space)) if trial is None else []

@@ -204,6 +204,7 @@ def export(study: str, output: Path, predictions: bool, trial: int | None, place
 def _trials(store: Any, record: Any) -> tuple[str, str]:
     """The table of trials, and what it holds."""
     from hpo.harmless import cell
+    from hpo.wording import counted
 
     trials = store.reading.trials(record.study_id)
     names = sorted({name for trial in trials for name in trial.params})
@@ -215,7 +216,7 @@ def _trials(store: Any, record: Any) -> tuple[str, str]:
         own = [_plain(getattr(trial, name)) for name in fixed]
         row = [*own, len(trial.epochs), *(trial.params.get(name, "") for name in names)]
         table.writerow([cell(value) if isinstance(value, str) else value for value in row])
-    return text.getvalue(), f"{len(trials)} trials"
+    return text.getvalue(), counted(len(trials), "trial")
 
 
 def _predictions(place: Place, store: Any, record: Any, trial: int | None) -> tuple[str, str]:

@@ -1,0 +1,75 @@
+"""A symptom beside the metric: another score, of a task that the metric does not see, is near 0 in the kept model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpo import schedule
+from hpo.evidence import TRAIN, finite
+from hpo.objective import Epoch
+from hpo.symptom import LEARNED_BY, Symptom, Training, terms_of, ways_of
+from hpo.wording import number
+
+#: What counts as near 0.
+LOW = 0.05
+
+
+def score_is_low(training: Training) -> Symptom | None:
+    """A headline score (no dot in its name) that should rise is at most 0.05 in the epoch that is kept.
+
+    Only that epoch counts: a correlation begins near 0 in every training. A training of up to five epochs is not
+    looked at, nor is one without an epoch to keep.
+    """
+    first = finite(training.params.get("stopping.min_epochs")) or 1
+    kept = schedule.best_epoch(training.epochs, training.metric, min(int(first), training.budget))
+    if kept is None or len(training.epochs) <= LEARNED_BY:
+        return None
+    low = [name for name in kept.validation if _should_rise(name, training) and _is_low(kept, name)]
+    if not low:
+        return None
+    labels = "look first at whether missing labels are read as negative; then " if any(map(_of_classes, low)) else ""
+    return Symptom(
+        name="a score is near 0",
+        evidence=f"in epoch {kept.number}, which is kept: " + "; ".join(_seen(name, kept, training) for name in low),
+        remedy=labels + ways_of(training, *_teach(low, training)),
+    )
+
+
+def _should_rise(name: str, training: Training) -> bool:
+    headline = name != training.metric.name and "." not in name
+    return headline and training.direction_of(name) == "maximize"
+
+
+def _is_low(epoch: Epoch, name: str) -> bool:
+    value = _value(epoch, name)
+    return value is not None and value <= LOW
+
+
+def _of_classes(score: str) -> bool:
+    """Whether a score is one of right and wrong answers, by its name."""
+    return any(word in score for word in ("f1", "accuracy", "precision", "recall"))
+
+
+def _value(epoch: Epoch, name: str) -> float | None:
+    return finite(epoch.get(name))
+
+
+def _seen(name: str, kept: Epoch, training: Training) -> str:
+    """The score with its training value and its highest one, which tell three causes apart."""
+    top, where = max((v, -e.number) for e in training.epochs if (v := _value(e, name)) is not None)
+    text = f"{name} {number(_value(kept, name))}"
+    if (train := _value(kept, TRAIN + name)) is not None:
+        cause = "not learned" if train <= LOW else "learned, but not for new rows"
+        text += f", {number(train)} in training ({cause})"
+    return text + (f", and {number(top)} in epoch {-where}" if top > LOW else "")
+
+
+def _teach(low: list[str], training: Training) -> Iterator[tuple[str, str]]:
+    """Weights of the terms that a score is named after, and rules for rare classes that are off."""
+    for score in low:
+        for term in terms_of(training.epochs):
+            if f"_{term}_" in f"_{score}_":
+                yield "raise", f"loss.{term}_weight"
+    for name in ("loss.unit_weights", "loss.class_weights") if any(map(_of_classes, low)) else ():
+        if training.params.get(name) == "none":
+            yield "set", name
