@@ -72,6 +72,7 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     from hpo.files import write_whole
     from hpo.final_model import load_model
     from hpo.predictions import as_csv
+    from hpo.wording import counted
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
     arrays = loaded.arrays(data, place.files.cache, labelled=False)
@@ -80,4 +81,4 @@ def predict(model: Path, data: Path | None, output: Path, objective: str | None,
     columns = loaded.predict(arrays)
     count = len(next(iter(columns.values())))
     write_whole(output, as_csv({"row": np.arange(count), **columns}).encode())
-    click.echo(f"{count} rows -> {output}")
+    click.echo(f"{counted(count, 'row')} -> {output}")
