@@ -51,8 +51,8 @@ class Question:
     arrays: Arrays
     folds: tuple[Fold, ...]
 
-    def train(self, configuration: str, fold: Fold) -> FoldRun:
-        """One training to its end."""
+    def train(self, configuration: str, fold: Fold, repeat: int) -> FoldRun:
+        """One training to its end; repeats differ in their random numbers alone."""
         values = self.study.configurations[configuration]
         params = self.study.params({key: values[key] for key in self.study.space}, configuration)
         feed, budget = Feed(self.arrays, torch.device("cpu")), self.study.budget
@@ -66,6 +66,7 @@ class Question:
             epochs=budget.epochs,
             validation=self.study.validation,
             seed=self.study.seed,
+            repeat=repeat,
         )
         while not run.finished:
             run.epoch()
@@ -106,11 +107,11 @@ class Trained:
     seconds: tuple[float, ...]  #: of each epoch
 
 
-def trained(asking: Asking, configuration: str, fold: int) -> Trained:
+def trained(asking: Asking, configuration: str, fold: int, repeat: int) -> Trained:
     """One training in a process of its own, on one thread; `asking` are the arguments of `asked`."""
     torch.set_num_threads(1)
     question = asked(*asking)
-    run = question.train(configuration, question.folds[fold])
+    run = question.train(configuration, question.folds[fold], repeat)
     best = run.best
     return Trained(
         validation=dict(best.validation) if best else {},
@@ -148,14 +149,12 @@ def _mean(values: Sequence[float]) -> object:
 
 
 def mean_and_spread(scores: Sequence[float | None]) -> str:
-    """`0.612 ± 0.04`, and of how many folds where some have no score."""
+    """`0.612 ± 0.04`, and of how many trainings where some have no score."""
     known = [score for score in scores if score is not None]
     if not known:
-        return "no fold can be scored"
+        return "cannot be scored"
     spread = f" ± {stdev(known):.3f}" if len(known) > 1 else ""
-    return f"{fmean(known):.3f}{spread}" + (
-        f" ({len(known)} of {len(scores)} folds)" if len(known) < len(scores) else ""
-    )
+    return f"{fmean(known):.3f}{spread}" + (f" ({len(known)} of {len(scores)})" if len(known) < len(scores) else "")
 
 
 def searched(name: str, data: Path | None, trials: int, workers: int) -> list[list[object]]:
@@ -187,6 +186,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("study", help="that ships with hpo: abr, digits, expression")
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
+    parser.add_argument("--repeats", type=int, default=1, help="trainings per configuration and fold (%(default)s)")
     parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, one thread each (%(default)s)")
     options = parser.parse_args(words)
@@ -210,7 +210,8 @@ def measured(question: Question, asking: Asking, options: argparse.Namespace) ->
         rows.append(["majority predictor", said, *["-"] * (len(scores) + 3)])
     names = options.only or list(question.study.configurations)
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
-        trainings = {n: [pool.submit(trained, asking, n, fold.index) for fold in question.folds] for n in names}
+        cases = [(fold.index, repeat) for repeat in range(options.repeats) for fold in question.folds]
+        trainings = {name: [pool.submit(trained, asking, name, *case) for case in cases] for name in names}
         for name, futures in trainings.items():
             rows.append(row_of(name, [future.result() for future in futures], question))
             print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
