@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -193,17 +193,18 @@ def main(words: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as cache:
         asking = (options.study, options.data, Path(cache), 1 if options.quick else None)
         question = asked(*asking)
-        rows = measured(question, asking, options)
+        rows, differences = measured(question, asking, options)
     if options.trials:
         rows += searched(options.study, options.data, options.trials, options.workers)
     scores, terms = scores_of(question.study), [*question.objective.terms, "-", "-"]
     header = ["configuration", *scores, f"training {scores[0]}", f"{terms[0]}/{terms[1]}, worst", "last", "s per epoch"]
-    return conclude("questions", options, [_data(question, options), table(header, rows)])
+    return conclude("questions", options, [_data(question, options), table(header, rows), "\n".join(differences)])
 
 
-def measured(question: Question, asking: Asking, options: argparse.Namespace) -> list[list[object]]:
-    """The majority predictor's row and that of every configuration."""
+def measured(question: Question, asking: Asking, options: argparse.Namespace) -> tuple[list[list[object]], list[str]]:
+    """The majority predictor's row and that of every configuration; how each of these differs from the first."""
     rows: list[list[object]] = []
+    runs: dict[str, list[Trained]] = {}
     scores = scores_of(question.study)
     if question.study.metric.name == "macro_f1":
         said = mean_and_spread([question.majority(fold) for fold in question.folds])
@@ -213,9 +214,26 @@ def measured(question: Question, asking: Asking, options: argparse.Namespace) ->
         cases = [(fold.index, repeat) for repeat in range(options.repeats) for fold in question.folds]
         trainings = {name: [pool.submit(trained, asking, name, *case) for case in cases] for name in names}
         for name, futures in trainings.items():
-            rows.append(row_of(name, [future.result() for future in futures], question))
+            runs[name] = [future.result() for future in futures]
+            rows.append(row_of(name, runs[name], question))
             print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
-    return rows
+    first, *others = names
+    return rows, [line for name in others for line in paired(name, runs[name], first, runs[first], scores)]
+
+
+def paired(
+    name: str, runs: Sequence[Trained], other: str, others: Sequence[Trained], scores: Sequence[str]
+) -> Iterator[str]:
+    """Differences training by training, of the same fold and repeat: what the folds have in common cancels."""
+    for score in scores:
+        pairs = [
+            (run.validation.get(score), than.validation.get(score)) for run, than in zip(runs, others, strict=True)
+        ]
+        found = [a - b for a, b in pairs if a is not None and b is not None]
+        if len(found) > 1:
+            better = sum(value > 0 for value in found)
+            text = f"{fmean(found):+.3f} ± {stdev(found):.3f}, larger in {better} of {len(found)} pairs"
+            yield f"- {score}, {name} minus {other}: {text}"
 
 
 def _data(question: Question, options: argparse.Namespace) -> str:

@@ -42,11 +42,16 @@ def test_loop_runs() -> None:
 
 def test_questions_are_answered_for_every_configuration() -> None:
     # In a process of its own: it sets the number of torch's threads.
-    command = [sys.executable, "-m", "bench.questions", "digits", "--quick"]
+    command = [sys.executable, "-m", "bench.questions", "digits", "--quick", "--repeats", "2"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:3]] for line in done.stdout.splitlines() if "±" in line]
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:3]]
+        for line in done.stdout.splitlines()
+        if line[:1] == "|" and "±" in line
+    ]
     assert [name for name, _ in rows] == ["majority predictor", "before", "recommended"]
+    assert "- macro_f1, recommended minus before: " in done.stdout and "of 10 pairs" in done.stdout
     assert all(0 < float(score.split()[0]) < 1 for _, score in rows)
 
 
