@@ -30,7 +30,7 @@ def examples(rows: int, side: int = 48) -> dict[str, np.ndarray]:
         "image": draw.integers(0, 256, (rows, 3, side, side), np.uint8),
     }
     for number, unit in enumerate(UNITS):
-        columns[unit] = np.full(rows, float(number < 2))
+        columns[f"truth.{unit}"] = np.full(rows, float(number < 2))
         columns[f"p.{unit}"] = np.full(rows, 0.9 if number != 1 else 0.2)
     return columns
 
@@ -79,10 +79,10 @@ def test_truth_answer_and_units_stand_in_words() -> None:
 
 
 def test_units_that_nobody_looked_for_are_not_said_to_be_false() -> None:
-    blind = examples(1) | {unit: np.full(1, np.nan) for unit in UNITS}
+    blind = examples(1) | {f"truth.{unit}": np.full(1, np.nan) for unit in UNITS}
     (note,) = drawn(blind)[1].layout.annotations
     assert note.text == "<b>happy</b><br>✓ right, 62%<br>units: nobody looked"
-    (note,) = drawn(examples(1) | {"AU43": np.full(1, np.nan)})[1].layout.annotations
+    (note,) = drawn(examples(1) | {"truth.AU43": np.full(1, np.nan)})[1].layout.annotations
     assert note.text.endswith("found: AU1<br>missed: AU12")
     (note,) = drawn(examples(1), [])[1].layout.annotations
     assert note.text == "<b>happy</b><br>✓ right, 62%"
@@ -92,7 +92,7 @@ def test_long_texts_are_cut_beside_the_face_and_whole_under_the_pointer() -> Non
     many = [f"AU{number}" for number in range(1, 61)]
     e = examples(1)
     for unit in many:
-        e |= {unit: np.ones(1), f"p.{unit}": np.zeros(1)}
+        e |= {f"truth.{unit}": np.ones(1), f"p.{unit}": np.zeros(1)}
     _, figure = drawn(e, many)
     (note,) = figure.layout.annotations
     lines = note.text.split("<br>")
