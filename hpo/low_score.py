@@ -70,6 +70,6 @@ def _teach(low: list[str], training: Training) -> Iterator[tuple[str, str]]:
         for term in terms_of(training.epochs):
             if f"_{term}_" in f"_{score}_":
                 yield "raise", f"loss.{term}_weight"
-    for name in ("loss.unit_weights", "loss.class_weights") if any(map(_of_classes, low)) else ():
-        if training.params.get(name) == "none":
-            yield "set", name
+    if any(map(_of_classes, low)):
+        rules = (name for name in training.params if name.startswith("loss.") and name.endswith("_weights"))
+        yield from (("set", name) for name in rules if training.params[name] == "none")
