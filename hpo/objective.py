@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +17,7 @@ import numpy as np
 from hpo import curriculum
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.params import GROUPS, LOOP_DEFAULTS, Params, Value
+from hpo.split import Fold, Split
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,42 +52,6 @@ Outputs = dict[str, "torch.Tensor"]
 Term = tuple["torch.Tensor", "torch.Tensor"]
 #: Additive sums of a batch: adding those of two batches gives those of their union.
 Sums = dict[str, "torch.Tensor"]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Row numbers of one cross-validation fold; `validation` is empty for a refit on all data."""
-
-    index: int
-    train: np.ndarray
-    validation: np.ndarray
-
-
-@dataclass(frozen=True)
-class Split:
-    """Every fold of a study and the held-out test rows (possibly none); no group is on two sides of any of them."""
-
-    folds: tuple[Fold, ...]
-    test: np.ndarray
-
-    def refit(self) -> Fold:
-        """All rows but the test rows, without validation."""
-        first = self.folds[0]
-        return Fold(-1, np.sort(np.concatenate([first.train, first.validation])), np.empty(0, np.int64))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "folds": [{"train": f.train.tolist(), "validation": f.validation.tolist()} for f in self.folds],
-            "test": self.test.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Split:
-        def rows(values: list[int]) -> np.ndarray:
-            return np.asarray(values, dtype=np.int64)
-
-        folds = enumerate(record["folds"])
-        return cls(tuple(Fold(i, rows(f["train"]), rows(f["validation"])) for i, f in folds), rows(record["test"]))
 
 
 class DataError(Exception):
@@ -192,7 +156,19 @@ class Objective(Vocabulary, ABC):
 
     @abstractmethod
     def labels(self, arrays: Arrays) -> np.ndarray:
-        """`int64[rows]`: the class of each row, by which rare rows are boosted and counted; -1 = none."""
+        """`int64[rows]`: the class of each row, -1 = none: folds, samples and examples are drawn by it.
+
+        A row that holds entries of several classes, a clip of frames, answers with the rarest of them.
+        """
+
+    def class_counts(self, arrays: Arrays) -> np.ndarray:
+        """`int64[rows, class]`: how many labelled entries of each class a row holds; rare rows are boosted by it.
+
+        One entry per row, of the class that `labels` names, unless overridden; none in a row without a label.
+        """
+        labels = self.labels(arrays)
+        classes = max(len(arrays.info.get("classes") or ()), int(labels.max(initial=-1)) + 1)
+        return (labels[:, None] == np.arange(classes)).astype(np.int64)
 
     def training_rows(self, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
         """Those of a fold's training rows that are trained on; all of them, unless overridden.
@@ -283,9 +259,12 @@ class Objective(Vocabulary, ABC):
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
-        """Tables for `hpo check`: heading -> (what -> rows), e.g. rows per class, per group, per missing label."""
-        labels = self.labels(arrays)
-        names = arrays.info.get("classes")
-        numbers, counts = np.unique(labels, return_counts=True)
-        title = [str(names[n]) if names and n >= 0 else ("unlabelled" if n < 0 else str(n)) for n in numbers]
-        return {"class": dict(zip(title, counts.tolist(), strict=True))}
+        """Tables for `hpo check`: heading -> (what -> how many), e.g. per class, per group, per missing label.
+
+        Of classes, unless overridden: rows that hold no labelled entry, then the entries of each class that occurs.
+        """
+        entries = self.class_counts(arrays)
+        names = arrays.info.get("classes") or range(entries.shape[1])
+        unlabelled = {"unlabelled": int((~entries.any(axis=1)).sum())}
+        classes = {str(name): count for name, count in zip(names, entries.sum(0).tolist(), strict=True)}
+        return {"class": {what: count for what, count in (unlabelled | classes).items() if count}}
