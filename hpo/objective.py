@@ -220,7 +220,12 @@ class Objective(Vocabulary, ABC):
 
     @abstractmethod
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Columns of the prediction table, one entry per row."""
+        """Columns of the prediction table: `[row]`, or `[row, entry]` where a row holds several, as a clip of frames.
+
+        The number of entries is the same in every such column and row. Entries that one of them masks as a
+        `numpy.ma.MaskedArray`, padding behind the end of a recording, are left out; columns `[row]`, also those of
+        `identify`, are repeated. The table has a line per entry.
+        """
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Inputs, targets and outputs of a few rows for `figures`, one entry per row, as `predict` is given them."""
@@ -236,15 +241,16 @@ class Objective(Vocabulary, ABC):
         """Figures for the report as (title, caption, figure), of rows that the model has not been trained on.
 
         Args:
-            predictions: the columns of `identify` and `predict` for every row of every fold's validation part, with
-                `row` and `fold` in front. Texts in figures are markup for plotly: escape what data may name.
+            predictions: the columns of `identify` and `predict` for every entry of every fold's validation part,
+                `[line]`, with `row` and `fold` in front. Texts in figures are markup for plotly: escape what data may
+                name.
             examples: what `examples` gave for some of them, with `row` and `fold`; empty when it gives nothing.
             info: facts of the data.
         """
         return []
 
     def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Columns that say which row is which, put in front of the predictions; one entry per row.
+        """Columns that say which row (or entry of a row) is which, put in front of the predictions; as in `predict`.
 
         They come from the data at hand, whereas `predict` is given the facts of the training data.
         """
