@@ -59,6 +59,7 @@ def write(
         stream.pix_fmt = pixels
         if matrix is not None:
             stream.set_display_matrix(matrix)
+        container.start_encoding()  # the file is begun whether or not there are frames
         kinds = {2: "gray", 3: "rgb24"}
         pictures = [av.VideoFrame.from_ndarray(frame, kinds[frame.ndim]) for frame in frames]
         for packet in [packet for picture in [*pictures, None] for packet in stream.encode(picture)]:
@@ -264,4 +265,6 @@ def test_a_missing_file_a_folder_and_sound_alone_are_refused(tmp_path: Path) -> 
 
 
 def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
-    assert_refused(write(tmp_path / "none.mkv", []), "the video has no frames; copy it again")
+    path, live = tmp_path / "none.mp4", {"movflags": "frag_keyframe+empty_moov"}
+    write(path, [], "libx264", "yuv420p", container_options=live)
+    assert_refused(path, "the video has no frames; copy it again")
