@@ -17,11 +17,11 @@ import plotly.graph_objects as go
 from objectives.confusion_figure import HOVER, Columns, Shown, short
 from objectives.problems import some
 
-#: Of the classes in their order: Okabe and Ito's, the black one as grey, then four of Paul Tol's `muted` that none of
-#: them resembles. A thirteenth class begins again.
+#: Of the classes in their order: Okabe and Ito's, the black one as grey, then four of Paul Tol's `muted` that are least
+#: like them, without its darkest, which a dark page would swallow. A thirteenth class begins again.
 PALETTE: tuple[str, ...] = (
     *("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#808080"),
-    *("#882255", "#332288", "#999933", "#AA4499"),
+    *("#882255", "#999933", "#AA4499", "#117733"),
 )
 #: Sessions drawn below each other, and pixels of each: a line of text and two bands.
 SESSIONS, TALL = 16, 64
@@ -73,7 +73,7 @@ def ethogram(predictions: Columns, info: Mapping[str, Any]) -> Shown | None:
     total = sum(track.bands.shape[1] for track in shown)
     for place, (track, scale) in enumerate(zip(shown, scales, strict=True)):
         figure.add_trace(_bands(track, place, scale, -(-total // COLOURED), len(classes)))
-        figure.add_trace(_words(track, place, scale, -(-total // HOVERED), classes, "s" if in_seconds else ""))
+        figure.add_trace(_words(track, place, scale, -(-total // HOVERED), classes, in_seconds))
         # On paper, not at time 0: it stays where a reader zooms in.
         text = {"text": track.title, "showarrow": False, "xanchor": "left", "yanchor": "middle", "font": {"size": 12}}
         figure.add_annotation(x=0, xref="paper", y=place + 0.2, yref="y", **text)
@@ -89,6 +89,7 @@ def ethogram(predictions: Columns, info: Mapping[str, Any]) -> Shown | None:
         showgrid=False,
         showline=False,
         ticks="",
+        ticklabelstandoff=4,
         tickvals=[place + y for place in range(len(shown)) for y in (0.51, 0.82)],
         ticktext=["true", "predicted"] * len(shown),
     )
@@ -119,9 +120,14 @@ def numbers(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
 
 def _rare(every: Sequence[Track], classes: int) -> list[int]:
     """Classes under the share `RARE` of the annotated frames, the rarest last; none where nothing is annotated."""
-    truth = np.concatenate([track.bands[0] for track in every]).astype(np.int64)
-    rows = np.bincount(truth[truth >= 0], minlength=classes)
-    return [k for k in np.argsort(-rows, kind="stable").tolist() if rows[k] < RARE * rows.sum()]
+    truth, said = (_frames_of_each(every, band, classes) for band in (0, 1))
+    order = np.argsort(-truth, kind="stable").tolist()
+    return [k for k in order if truth[k] + said[k] and truth[k] < RARE * truth.sum()]
+
+
+def _frames_of_each(every: Sequence[Track], band: int, classes: int) -> np.ndarray:
+    number = np.concatenate([track.bands[band] for track in every])
+    return np.bincount(number[number >= 0], minlength=classes)
 
 
 def _most_telling(every: Sequence[Track], rare: Sequence[int]) -> list[Track]:
@@ -151,18 +157,14 @@ def _bands(track: Track, place: int, scale: float, step: int, classes: int) -> g
     )
 
 
-def _words(track: Track, place: int, scale: float, step: int, classes: Sequence[str], unit: str) -> go.Heatmap:
+def _words(track: Track, place: int, scale: float, step: int, classes: Sequence[str], in_seconds: bool) -> go.Heatmap:
     """What the pointer reads over both bands: a second image, which nobody sees, for words are what takes room."""
-    names = [*(escape(name) for name in classes), "nothing"]  # the last one is number -1
-    said = [
-        "in no validation clip"
-        if predicted < 0
-        else f"true {names[true] if true >= 0 else '?'}, predicted {names[predicted]}"
-        for true, predicted in track.bands[:, ::step].T.tolist()
-    ]
+    true = [*(f"true {escape(name)}" for name in classes), "not annotated"]  # the last one is number -1
+    said = [*(f"predicted {escape(name)}" for name in classes), "in no validation clip"]
+    words = [f"{true[of_truth]}, {said[of_network]}" for of_truth, of_network in track.bands[:, ::step].T.tolist()]
     return go.Heatmap(
-        z=np.zeros((1, len(said)), np.int8),
-        text=[said],
+        z=np.zeros((1, len(words)), np.int8),
+        text=[words],
         colorscale=["rgba(0,0,0,0)", "rgba(0,0,0,0)"],
         showscale=False,
         showlegend=False,
@@ -172,7 +174,7 @@ def _words(track: Track, place: int, scale: float, step: int, classes: Sequence[
         dy=0.62,
         name=escape(track.name),
         hoverlabel=HOVER,
-        hovertemplate=f"%{{fullData.name}}, {'%{x:.2f} s' if unit else 'frame %{x}'}<br>%{{text}}<extra></extra>",
+        hovertemplate=f"%{{fullData.name}}, {'%{x:.2f} s' if in_seconds else 'frame %{x}'}<br>%{{text}}<extra></extra>",
     )
 
 
