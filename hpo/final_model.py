@@ -80,7 +80,7 @@ class FinalModel(torch.nn.Module):
         if source is None and self.config["data"] is not None:
             raise ModelError(f"this model was trained on {self.config['data']}: name the data to use it on")
         arrays = open_arrays(self.objective, source, self.params.flat(), cache, labelled=labelled)
-        if not arrays.info.get("unlabelled") and (why := self.objective.misfit(arrays.info, self.info)):
+        if why := self.objective.misfit(arrays.info, self.info):
             raise DataError(f"{source or self.objective.name}: {why}")
         return arrays
 

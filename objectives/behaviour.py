@@ -209,7 +209,7 @@ class Behaviour(Objective):
         found = scores.classification_scores(np.asarray(sums["confusion"]), info["classes"])
         points = scores.regression_scores(np.asarray(sums["keypoints"]))
         found |= {"keypoint_mae": points["mae"]} if points else {}
-        return found | (segments.segment_scores(sums) if "segments" in sums else {})
+        return found | (segments.segment_scores(sums, info["classes"]) if "segments" in sums else {})
 
     def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Precision, recall, F1 and support of each action, in frames."""

@@ -279,7 +279,9 @@ class Expression(Objective):
         return columns
 
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-        """Classes and units are numbered by their names: other names, other numbers."""
+        """Classes and units are numbered by their names: other names, other numbers; pictures alone name none."""
+        if info["unlabelled"]:
+            return ""
         for what, key in (("emotions", "classes"), ("action units", "units")):
             if differ := expression_names.difference(info[key], trained[key]):
                 return (

@@ -20,8 +20,12 @@ ROOT = Path(__file__).parents[2]
 FOLDS, SEED = 3, 11
 
 
-#: What is prepared for the tests otherwise than by default: pictures so small that a ResNet takes milliseconds.
-PREPARED: Mapping[str, Mapping[str, Any]] = {"expression": {"data.image_size": 32}}
+#: What is prepared for the tests otherwise than by default: pictures so small that a ResNet takes milliseconds, clips
+#: so short that there are many.
+PREPARED: Mapping[str, Mapping[str, Any]] = {
+    "expression": {"data.image_size": 32},
+    "behaviour": {"data.train_T": 40, "data.val_T": 40},
+}
 
 
 @dataclass(frozen=True)
