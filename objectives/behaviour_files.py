@@ -70,8 +70,8 @@ def _tracked(
     """Every session with its points by name, the names and animals of the points, and notes."""
     files: dict[str, Path] = {}
     tracks: dict[str, Track] = {}
-    for path in folder.keypoints:
-        name = behaviour_names.session_name(path.name)
+    named = sorted((behaviour_names.session_name(path.name), path) for path in folder.keypoints)
+    for name, path in named:
         if name in files:
             both = f"{folder.name(files[name])} and {folder.name(path)}"
             problems.append(f"{both}: both hold key points of session {name}; keep one")
