@@ -87,7 +87,7 @@ def augmented(
     padding, turned = rolled["frame"] < 0, turned[:, None, None, None]
     dropped = (blank < _read(strengths.temporal_drop, blank)) & gappy[:, None] & ~padding
     clean = torch.where(turned, _mirrored(rolled["keypoints"], extent, batch["mirror"]), rolled["keypoints"])
-    shaken = torch.where(chosen[:, None, None, None], _jittered(clean, extent, shaking, strengths.jitter), clean)
+    shaken = _jittered(clean, extent, shaking, _read(strengths.jitter, points) * chosen)
     found = {**rolled, "clean": clean, "keypoints": torch.where(dropped[..., None, None], torch.nan, shaken)}
     if "video" in batch:
         brightness = 1 + _swing(light, strengths.brightness) * lit
@@ -123,9 +123,9 @@ def _mirrored(points: Tensor, extent: Tensor, mirror: Tensor) -> Tensor:
     return swapped.gather(2, mirror[:, None, :, None].expand(swapped.shape))
 
 
-def _jittered(points: Tensor, extent: Tensor, shaking: Tensor, jitter: Strength) -> Tensor:
-    """Without jitter also points beyond the frame stay where they are."""
-    std = _read(jitter, points)
+def _jittered(points: Tensor, extent: Tensor, shaking: Tensor, std: Tensor) -> Tensor:
+    """With noise of standard deviations `[rows]`, inside the frame; without, also points beyond it stay."""
+    std = std[:, None, None, None]
     inside = (points + shaking * std).clamp_min(0).minimum(extent[:, None, None])
     return torch.where(std > 0, inside, points)
 
