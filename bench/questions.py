@@ -4,7 +4,7 @@
 
 Every configuration of a study that ships with hpo is trained on every fold, as a promotion would train it; the best of
 `--trials` trials is that of the real command, `hpo launch`, whose finalist is retrained on every fold. Beside the
-scores stands the majority predictor: the commonest class of a fold's training rows, said of every validation row.
+scores stands the majority predictor: the commonest class of a fold's training part, said of all its validation part.
 
 A configuration's row holds the study's metric over the folds, mean and standard deviation, and the scores of its
 targets; the metric on the training rows; what the first loss term weighs against the second, at its worst and in the
@@ -28,7 +28,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-import numpy as np
 import torch
 
 from bench.measure import REPOSITORY, arguments, conclude, table
@@ -73,17 +72,16 @@ class Question:
         return run
 
     def majority(self, fold: Fold) -> float | None:
-        """Macro F1 of saying the commonest class of the training rows of every validation row; None without labels.
+        """Macro F1 of saying the commonest class of the training part all over; None without labels.
 
         Of the classes that occur in the truth, only that one has an F1 above 0.
         """
-        labels = self.objective.labels(self.arrays)
-        trained, truth = labels[fold.train], labels[fold.validation]
-        truth = truth[truth >= 0]
-        if not len(truth):
+        counts = self.objective.class_counts(self.arrays)
+        trained, truth = counts[fold.train].sum(axis=0), counts[fold.validation].sum(axis=0)
+        if not trained.any() or not truth.any():
             return None
-        hits = float((truth == np.bincount(trained[trained >= 0]).argmax()).mean())
-        return 2 * hits / (1 + hits) / len(np.unique(truth))
+        hits = float(truth[trained.argmax()] / truth.sum())
+        return 2 * hits / (1 + hits) / int((truth > 0).sum())
 
 
 def asked(name: str, data: Path | None, cache: Path, epochs: int | None) -> Question:

@@ -128,8 +128,9 @@ def _sample(subject: Subject, fold: Fold) -> Fold:
     size = subject.params.data["batch_size"]
     generator = np.random.default_rng(subject.spec.seed)
     rows = generator.permutation(fold.train)
-    labels = subject.objective.labels(subject.arrays)[rows]
-    _, first = np.unique(labels, return_index=True)
+    held = subject.objective.class_counts(subject.arrays)[rows] > 0
+    kinds = np.column_stack([~held.any(axis=1), held])
+    first = list(dict.fromkeys(kinds[:, kinds.any(axis=0)].argmax(axis=0).tolist()))  # a row may hold several
     rows = np.concatenate([rows[first], np.delete(rows, first)])[: 2 * size]
     return Fold(fold.index, rows, generator.permutation(fold.validation)[: VALIDATION_BATCHES * size])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,13 +16,13 @@ from hpo.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class FoldRows:
-    """Rows of one fold, also by class."""
+    """Rows of one fold, and the labelled entries of each class in them: one per row, or those of its frames."""
 
     fold: int
     train: int
     validation: int
-    labelled: int  #: validation rows that have a class
-    train_classes: dict[str, int]
+    labelled: int  #: validation rows that hold a class
+    train_classes: dict[str, int]  #: class -> labelled entries
     validation_classes: dict[str, int]
 
 
@@ -35,7 +36,7 @@ class DataFindings:
     test_rows: int
     fingerprint: str
     notes: tuple[str, ...]  #: what `prepare` did to the data
-    counts: dict[str, dict[str, int]]  #: heading -> what -> rows, as the objective counts
+    counts: dict[str, dict[str, int]]  #: heading -> what -> how many, as the objective counts
     folds: tuple[FoldRows, ...]
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
@@ -43,7 +44,9 @@ class DataFindings:
 
 def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split, params: Params) -> DataFindings:
     """Count what there is to learn from, and what is missing where."""
-    folds = tuple(_fold_rows(objective, arrays, fold) for fold in split.folds)
+    counts = objective.class_counts(arrays)
+    names = _class_names(counts, arrays.info)
+    folds = tuple(_fold_rows(fold, counts, names) for fold in split.folds)
     return DataFindings(
         source=spec.data or str(arrays.info.get("source", f"{spec.objective}'s own")),
         synthetic=bool(arrays.info.get("synthetic")),
@@ -58,19 +61,22 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
     )
 
 
-def _fold_rows(objective: Objective, arrays: Arrays, fold: Fold) -> FoldRows:
-    labels = objective.labels(arrays)
-    names = arrays.info.get("classes")
-    known = dict(enumerate(map(str, names))) if names else {int(n): str(n) for n in np.unique(labels) if n >= 0}
+def _class_names(counts: np.ndarray, info: Mapping[str, Any]) -> dict[int, str]:
+    """Class -> its name: all that the data name, or those that occur."""
+    named = info.get("classes")
+    return dict(enumerate(map(str, named))) if named else {int(n): str(n) for n in np.flatnonzero(counts.any(axis=0))}
 
+
+def _fold_rows(fold: Fold, counts: np.ndarray, names: Mapping[int, str]) -> FoldRows:
     def by_class(rows: np.ndarray) -> dict[str, int]:
-        return {name: int((labels[rows] == number).sum()) for number, name in known.items()}
+        entries = counts[rows].sum(axis=0)
+        return {name: int(entries[number]) for number, name in names.items()}
 
     return FoldRows(
         fold=fold.index,
         train=len(fold.train),
         validation=len(fold.validation),
-        labelled=int((labels[fold.validation] >= 0).sum()),
+        labelled=int(counts[fold.validation].any(axis=1).sum()),
         train_classes=by_class(fold.train),
         validation_classes=by_class(fold.validation),
     )

@@ -28,6 +28,7 @@ from hpo.harmless import harmless
 from hpo.measure import forward, measure
 from hpo.objective import Batch, DataError, Objective, Outputs, Params
 from hpo.out_of_fold import predict
+from hpo.predictions import long
 from hpo.quick import WARNING
 from hpo.records import FinalRecord
 from hpo.resolve import built_in, resolve
@@ -91,10 +92,11 @@ class FinalModel(torch.nn.Module):
         return measure(self.network, batches, self.objective, self.params, statistics, self.info).values
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Columns that identify the rows, then those of the objective's predictions; one entry per row."""
+        """`row`, counted from 0, columns that identify it, those of its predictions; see `hpo.predictions.long`."""
         device = next(self.network.parameters()).device
         predicted = predict(self.network, self._batches(arrays, device), self.objective, self.info)
-        return {**self.objective.identify(arrays), **predicted}
+        which = {"row": np.arange(len(arrays))}
+        return long(which | self.objective.identify(arrays) | predicted | which)
 
     def _batches(self, arrays: Arrays, device: torch.device) -> Iterator[Batch]:
         feed = Feed(arrays, device)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +17,7 @@ import numpy as np
 from hpo import curriculum
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.params import GROUPS, LOOP_DEFAULTS, Params, Value
+from hpo.split import Fold, Split
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -52,42 +52,6 @@ Outputs = dict[str, "torch.Tensor"]
 Term = tuple["torch.Tensor", "torch.Tensor"]
 #: Additive sums of a batch: adding those of two batches gives those of their union.
 Sums = dict[str, "torch.Tensor"]
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Row numbers of one cross-validation fold; `validation` is empty for a refit on all data."""
-
-    index: int
-    train: np.ndarray
-    validation: np.ndarray
-
-
-@dataclass(frozen=True)
-class Split:
-    """Every fold of a study and the held-out test rows (possibly none); no group is on two sides of any of them."""
-
-    folds: tuple[Fold, ...]
-    test: np.ndarray
-
-    def refit(self) -> Fold:
-        """All rows but the test rows, without validation."""
-        first = self.folds[0]
-        return Fold(-1, np.sort(np.concatenate([first.train, first.validation])), np.empty(0, np.int64))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "folds": [{"train": f.train.tolist(), "validation": f.validation.tolist()} for f in self.folds],
-            "test": self.test.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Split:
-        def rows(values: list[int]) -> np.ndarray:
-            return np.asarray(values, dtype=np.int64)
-
-        folds = enumerate(record["folds"])
-        return cls(tuple(Fold(i, rows(f["train"]), rows(f["validation"])) for i, f in folds), rows(record["test"]))
 
 
 class DataError(Exception):
@@ -192,7 +156,19 @@ class Objective(Vocabulary, ABC):
 
     @abstractmethod
     def labels(self, arrays: Arrays) -> np.ndarray:
-        """`int64[rows]`: the class of each row, by which rare rows are boosted and counted; -1 = none."""
+        """`int64[rows]`: the class of each row, -1 = none: folds, samples and examples are drawn by it.
+
+        A row that holds entries of several classes, a clip of frames, answers with the rarest of them.
+        """
+
+    def class_counts(self, arrays: Arrays) -> np.ndarray:
+        """`int64[rows, class]`: how many labelled entries of each class a row holds; rare rows are boosted by it.
+
+        One entry per row, of the class that `labels` names, unless overridden; none in a row without a label.
+        """
+        labels = self.labels(arrays)
+        classes = max(len(arrays.info.get("classes") or ()), int(labels.max(initial=-1)) + 1)
+        return (labels[:, None] == np.arange(classes)).astype(np.int64)
 
     def training_rows(self, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
         """Those of a fold's training rows that are trained on; all of them, unless overridden.
@@ -244,7 +220,12 @@ class Objective(Vocabulary, ABC):
 
     @abstractmethod
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Columns of the prediction table, one entry per row."""
+        """Columns of the prediction table: `[row]`, or `[row, entry]` where a row holds several, as a clip of frames.
+
+        The number of entries is the same in every such column and row. Entries that one of them masks as a
+        `numpy.ma.MaskedArray`, padding behind the end of a recording, are left out; columns `[row]`, also those of
+        `identify`, are repeated. The table has a line per entry.
+        """
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Inputs, targets and outputs of a few rows for `figures`, one entry per row, as `predict` is given them."""
@@ -260,15 +241,16 @@ class Objective(Vocabulary, ABC):
         """Figures for the report as (title, caption, figure), of rows that the model has not been trained on.
 
         Args:
-            predictions: the columns of `identify` and `predict` for every row of every fold's validation part, with
-                `row` and `fold` in front. Texts in figures are markup for plotly: escape what data may name.
+            predictions: the columns of `identify` and `predict` for every entry of every fold's validation part,
+                `[line]`, with `row` and `fold` in front. Texts in figures are markup for plotly: escape what data may
+                name.
             examples: what `examples` gave for some of them, with `row` and `fold`; empty when it gives nothing.
             info: facts of the data.
         """
         return []
 
     def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Columns that say which row is which, put in front of the predictions; one entry per row.
+        """Columns that say which row (or entry of a row) is which, put in front of the predictions; as in `predict`.
 
         They come from the data at hand, whereas `predict` is given the facts of the training data.
         """
@@ -283,9 +265,12 @@ class Objective(Vocabulary, ABC):
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
-        """Tables for `hpo check`: heading -> (what -> rows), e.g. rows per class, per group, per missing label."""
-        labels = self.labels(arrays)
-        names = arrays.info.get("classes")
-        numbers, counts = np.unique(labels, return_counts=True)
-        title = [str(names[n]) if names and n >= 0 else ("unlabelled" if n < 0 else str(n)) for n in numbers]
-        return {"class": dict(zip(title, counts.tolist(), strict=True))}
+        """Tables for `hpo check`: heading -> (what -> how many), e.g. per class, per group, per missing label.
+
+        Of classes, unless overridden: rows that hold no labelled entry, then the entries of each class that occurs.
+        """
+        entries = self.class_counts(arrays)
+        names = arrays.info.get("classes") or range(entries.shape[1])
+        unlabelled = {"unlabelled": int((~entries.any(axis=1)).sum())}
+        classes = {str(name): count for name, count in zip(names, entries.sum(0).tolist(), strict=True)}
+        return {"class": {what: count for what, count in (unlabelled | classes).items() if count}}

@@ -11,7 +11,7 @@ import torch
 
 from hpo.measure import forward
 from hpo.objective import Batch, Objective
-from hpo.predictions import Predictions, join, save
+from hpo.predictions import Predictions, join, long, save
 from hpo.training import FoldRun, Interrupted
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ EXAMPLES = 16
 def predict(
     network: torch.nn.Module, batches: Iterable[Batch], objective: Objective, info: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """The objective's predictions for every row of the batches."""
+    """The objective's predictions for every row of the batches, as columns for `long`."""
     network.eval()
     with torch.inference_mode():
         return join([objective.predict(forward(network, batch), batch, info) for batch in batches])
@@ -44,10 +44,8 @@ def out_of_fold(run: FoldRun, stop: Callable[[], bool] = lambda: False) -> Predi
     rows, objective, info = run.fold.validation, run.objective, run.arrays.info
     predicted = predict(run.model, _batches(run, rows, stop), objective, info)
     own = {name: column[rows] for name, column in objective.identify(run.arrays).items()} | predicted
-    table = {"row": rows, "fold": np.full(len(rows), run.fold.index)}
-    return Predictions(
-        table | {n: c for n, c in own.items() if n not in table}, _examples(run, stop), (table["fold"][0],)
-    )
+    which = {"row": rows, "fold": np.full(len(rows), run.fold.index)}
+    return Predictions(long(which | own | which), _examples(run, stop), (run.fold.index,))
 
 
 def leave_predictions(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> None:

@@ -1,5 +1,7 @@
 """Predictions on rows that a model was not trained on: one table per fold of a promotion, and their union.
 
+A table has a line per row of data, or several where a row holds several entries, as a clip of frames does.
+
 A training writes `LEASE-TOKEN.csv` for people and `LEASE-TOKEN.npz` for figures (types and all digits, no pickles). A
 reader takes the highest lease and token, so that a worker that wakes up late can never replace its successor's table.
 """
@@ -20,9 +22,9 @@ import numpy as np
 from hpo.files import RunFiles, write_whole
 from hpo.harmless import cell
 from hpo.records import JobRecord
-from hpo.wording import last_line
+from hpo.wording import counted, last_line
 
-#: Name -> one entry per row.
+#: Name -> `[line]`; before `long` also `[row, entry]`.
 Columns = Mapping[str, np.ndarray]
 _NAME = re.compile(r"(\d+)-(\d+)\.npz")
 _TABLE, _EXAMPLE = "prediction/", "example/"
@@ -34,7 +36,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row per row of data, and a few rows with their inputs and outputs."""
+    """A line per entry that was predicted, and a few rows with their inputs and outputs."""
 
     table: Columns
     examples: Columns
@@ -110,7 +112,44 @@ def of_candidate(files: RunFiles, study: str, jobs: Sequence[JobRecord], candida
 def join(parts: Sequence[Columns]) -> dict[str, np.ndarray]:
     """Parts of one table below each other; a column that not all of them have is left out."""
     shared = [name for name in parts[0] if all(name in part for part in parts)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in shared}
+    return {name: _below([part[name] for part in parts]) for name in shared}
+
+
+def long(columns: Columns) -> dict[str, np.ndarray]:
+    """A table with a line per entry, of columns with one entry per row or several.
+
+    Args:
+        columns: `[row]` or `[row, entry]`, of one number of rows and one number of entries. A column `[row]` is
+            repeated for every entry of its row. What a masked array (`numpy.ma`) among them masks is left out of the
+            table, such as the padding behind the end of a recording.
+
+    Returns:
+        Columns `[line]`, without masks: rows in their order, the entries of each in theirs.
+
+    Raises:
+        ValueError: the shape of a column does not fit that of another; the message names both.
+    """
+    first = next((name for name, column in columns.items() if column.ndim == 2), next(iter(columns)))
+    rows, *entries = columns[first].shape
+    shape = (rows, *(entries or [1]))
+    for name, column in columns.items():
+        if column.shape not in ((rows,), shape):
+            raise ValueError(
+                f"the column '{name}' of predictions has the shape {column.shape}, '{first}' has "
+                f"{columns[first].shape}: each needs one entry per row, [row], or n of them, [row, entry], and the "
+                "same n everywhere"
+            )
+    wide = {name: column if column.ndim > 1 else column[:, None] for name, column in columns.items()}
+    kept = np.ones(shape, bool)
+    for column in wide.values():
+        kept &= ~np.ma.getmaskarray(column)
+    return {name: np.broadcast_to(np.ma.getdata(column), shape)[kept] for name, column in wide.items()}
+
+
+def extent(table: Columns) -> str:
+    """`120 rows`, and how many entries they hold where these are more."""
+    rows, entries = len(np.unique(table["row"])), len(table["row"])
+    return counted(rows, "row") + (f" with {counted(entries, 'entry', 'entries')}" if entries != rows else "")
 
 
 def as_csv(table: Columns) -> str:
@@ -120,6 +159,12 @@ def as_csv(table: Columns) -> str:
     rows = zip(*(column.tolist() for column in table.values()), strict=True)
     writer.writerows([_cell(value) for value in row] for row in rows)
     return text.getvalue()
+
+
+def _below(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """`np.concatenate` would forget the masks."""
+    masked = any(isinstance(column, np.ma.MaskedArray) for column in columns)
+    return np.ma.concatenate(columns) if masked else np.concatenate(columns)
 
 
 def _cell(value: Any) -> str:

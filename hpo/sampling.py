@@ -8,25 +8,26 @@ from typing import Any
 import numpy as np
 
 
-def boosted_weights(labels: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarray | None:
+def boosted_weights(counts: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarray | None:
     """Probability of each training row, or None when every row is equally likely.
 
-    A row of a class whose share of the labelled rows is under `rare_threshold_share` is drawn up to `rare_boost_cap`
-    times as often as a common row, but its class never more often than the most frequent one. Unlabelled rows (-1)
-    keep their share.
+    A class is rare when its share of all labelled entries is under `rare_threshold_share`. A row that holds a rare
+    class is drawn up to `rare_boost_cap` times as often as a common row, but never more often than would make up for
+    how much rarer the class is than the most frequent one; of several rare classes in a row the largest boost counts.
+    Unlabelled rows keep their share.
 
     Args:
-        labels: `int64[rows]`, -1 where there is none.
+        counts: `int64[rows, class]`, labelled entries of each class in each row; see `Objective.class_counts`.
         sampling: the group of the parameters.
     """
-    present, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if sampling["rare_boost_cap"] <= 1 or len(present) < 2:
+    entries = counts.sum(axis=0)
+    present = entries > 0
+    if sampling["rare_boost_cap"] <= 1 or present.sum() < 2:
         return None
-    rare = counts / counts.sum() < sampling["rare_threshold_share"]
-    boost = np.where(rare, np.minimum(sampling["rare_boost_cap"], counts.max() / counts), 1.0)
-    weights = np.ones(len(labels))
-    for number, factor in zip(present, boost, strict=True):
-        weights[labels == number] = factor
+    rare = present & (entries / entries.sum() < sampling["rare_threshold_share"])
+    needed = entries.max() / np.maximum(entries, 1)
+    boost = np.where(rare, np.minimum(sampling["rare_boost_cap"], needed), 1.0)
+    weights = np.where(counts > 0, boost, 1.0).max(axis=1)
     return weights / weights.sum() if rare.any() else None
 
 

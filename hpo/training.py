@@ -119,7 +119,7 @@ class FoldRun:
         monitor = self._monitor(params.schedule["monitor"])
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
-        self._weights = boosted_weights(objective.labels(arrays)[self.fold.train], params.sampling)
+        self._weights = boosted_weights(objective.class_counts(arrays)[self.fold.train], params.sampling)
         self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property

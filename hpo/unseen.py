@@ -10,7 +10,7 @@ from hpo.figure_style import TERMS, styled
 from hpo.files import RunFiles
 from hpo.objective import Objective
 from hpo.page import Plot
-from hpo.predictions import Predictions, Unreadable, of_candidate
+from hpo.predictions import Predictions, Unreadable, extent, of_candidate
 from hpo.records import JobRecord, StudyRecord
 from hpo.wording import last_line
 
@@ -74,10 +74,9 @@ def unseen(
 
 
 def _table(study: StudyRecord, found: Predictions, candidate: int | None, place: str) -> str:
-    rows, folds = len(found.table["row"]), len(found.folds)
     return (
-        f"Trial {candidate}, retrained on each of {folds} folds, has predicted the {rows} rows of their validation "
-        "parts, each by the model that was not trained on it. One row per row of data: "
+        f"Trial {candidate}, retrained on each of {len(found.folds)} folds, has predicted the {extent(found.table)} of "
+        "their validation parts, each row by the model that was not trained on it. All of them as a table: "
         f"hpo export {study.name} --predictions -o predicted.csv (from {place})."
     )
 

@@ -22,9 +22,9 @@ def number(value: Any) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+def counted(count: int, noun: str, nouns: str = "") -> str:
+    """`1 trial`, `2 trials`; `nouns` where an s is not enough."""
+    return f"{count} {noun if count == 1 else nouns or noun + 's'}"
 
 
 def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:

@@ -17,5 +17,9 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "objectives.expression:Expression",
             "Which emotion does a face show, and which of its action units move?",
         ),
+        "behaviour": (
+            "objectives.behaviour:Behaviour",
+            "Which action does an animal perform in every frame, by tracked points and video?",
+        ),
     }
 )

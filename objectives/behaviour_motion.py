@@ -124,7 +124,9 @@ def _lick(body: _Body, bout: Bout, animal: Animal, generator: np.random.Generato
     size = 0.03 * animal.vigour * _spread(generator)
     gap = np.array([0.05, 0.0]) * generator.uniform(0.5, 2.5)
     for point, side in ((MOUTH, 1), (paw, -1)):
-        goal = middle + side * gap + (0.6 if point == paw else 1.0) * side * size * swing[:, None] * np.array([1.0, 0.5])
+        goal = (
+            middle + side * gap + (0.6 if point == paw else 1.0) * side * size * swing[:, None] * np.array([1.0, 0.5])
+        )
         share = 0.8 if point == MOUTH else 0.5
         body.pose[frames, point] += share * here[:, None] * (goal - body.pose[frames, point])
     for point in FRONT:
@@ -171,7 +173,9 @@ def _active(body: _Body, bout: Bout, animal: Animal, generator: np.random.Genera
     cycles = hertz * animal.tempo * generator.uniform(0.8, 1.2) * _seconds(bout)
     for point, reach in ((MOUTH, head), (1, paws), (2, paws)):
         phase = generator.uniform(0, 1, 2)
-        swing = np.sin(2 * np.pi * (cycles[:, None] + phase)) + 0.4 * np.sin(2 * np.pi * (1.7 * cycles[:, None] - phase))
+        swing = np.sin(2 * np.pi * (cycles[:, None] + phase)) + 0.4 * np.sin(
+            2 * np.pi * (1.7 * cycles[:, None] - phase)
+        )
         body.pose[frames, point] += here[:, None] * size * (reach * swing - np.array([back * (point == MOUTH), 0]))
 
 

@@ -115,6 +115,26 @@ def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0) -> Term:
     return _masked_sum(loss, labelled, torch.ones_like(loss))
 
 
+def truncated_smoothness(logits: Tensor, valid: Tensor, most: float = 4.0) -> Term:
+    """How much what is said of a frame differs from the frame before (Farha and Gall 2019, equations 9 to 11).
+
+    The mean over the classes of the squared step of the log-probability, steps above `most` counted as `most`: a real
+    change of action costs so much and no more. As there, the frame before is taken as given and has no gradient.
+
+    Args:
+        logits: float `[..., time, class]`.
+        valid: bool `[..., time]`; a pair of frames counts where both do.
+        most: the truncation.
+
+    Returns:
+        Sum over the pairs of neighbouring frames that count, and their number.
+    """
+    log_p = F.log_softmax(torch.where(valid[..., None], logits, torch.zeros_like(logits)), dim=-1)
+    step = (log_p[..., 1:, :] - log_p[..., :-1, :].detach()).abs().clamp_max(most)
+    loss = (step**2).mean(-1)
+    return _masked_sum(loss, valid[..., 1:] & valid[..., :-1], torch.ones_like(loss))
+
+
 def _modulation(wrong: Tensor, gamma: Strength) -> Tensor:
     """`wrong^gamma` with a finite slope everywhere; exactly 1 for gamma 0."""
     return wrong.clamp_min(EPSILON) ** gamma

@@ -8,9 +8,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from bench.measure import Goal, alternate, ratio, table
+from bench.questions import Question
+from hpo.arrays import Arrays
+from hpo.objective import Fold
+from hpo.study import Study
+from tests.toy import STUDY, Toy, toy_arrays
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -53,6 +60,26 @@ def test_questions_are_answered_for_every_configuration() -> None:
     assert [name for name, _ in rows] == ["majority predictor", "before", "recommended"]
     assert "- macro_f1, recommended minus before: " in done.stdout and "of 10 pairs" in done.stdout
     assert all(0 < float(score.split()[0]) < 1 for _, score in rows)
+
+
+def test_the_majority_predictor_scores_as_scikit_learn_says(tmp_path: Path) -> None:
+    """Of rows that hold frames of several classes, of which one occurs in training alone."""
+    frames = np.random.default_rng(0).choice([-1, 0, 1, 2, 3], size=(120, 9), p=[0.3, 0.2, 0.4, 0.06, 0.04])
+    train, validation = np.arange(80), np.arange(80, 120)
+    frames[80:] = np.where(frames[80:] == 3, -1, frames[80:])
+
+    class Clips(Toy):
+        def class_counts(self, arrays: Arrays) -> np.ndarray:
+            return np.stack([np.bincount(row[row >= 0], minlength=4) for row in frames])
+
+    fold, objective = Fold(0, train, validation), Clips()
+    study = Study.from_text(STUDY, "/toy.yaml", lambda _: objective)
+    question = Question(study=study, objective=objective, arrays=toy_arrays(tmp_path), folds=(fold,))
+    truth = frames[validation][frames[validation] >= 0]
+    said = np.full_like(truth, 1)
+    assert question.majority(fold) == pytest.approx(f1_score(truth, said, average="macro", zero_division=0))
+    frames[80:] = -1
+    assert question.majority(fold) is None
 
 
 def test_renewal_runs() -> None:

@@ -100,6 +100,53 @@ def test_a_class_that_a_fold_lacks_is_named(tmp_path: Path) -> None:
     assert found.warnings == ("class 'often' has no row in the training part of fold 1: none can learn it",)
 
 
+class Clips(Toy):
+    """Rows that hold ten frames: of their own class and, in every seventh row, one of the rare class as well."""
+
+    def class_counts(self, arrays: Arrays) -> np.ndarray:
+        counts = 10 * super().class_counts(arrays)
+        counts[::7, 2] += 1
+        return counts
+
+
+def test_rows_of_several_classes_are_counted_by_their_entries(tmp_path: Path) -> None:
+    given = subject(tmp_path, Clips())
+    labels = np.asarray(given.arrays["target"])
+    marked = np.arange(len(labels)) % 7 == 0
+    found = look(given)
+    assert found.counts["class"] == {
+        "unlabelled": int(((labels < 0) & ~marked).sum()),
+        "often": 10 * int((labels == 0).sum()),
+        "seldom": 10 * int((labels == 1).sum()),
+        "rare": 10 * int((labels == 2).sum()) + int(marked.sum()),
+    }
+    for rows, fold in zip(found.folds, given.split.folds, strict=True):
+        part = fold.validation
+        assert rows.labelled == int(((labels[part] >= 0) | marked[part]).sum())
+        assert rows.validation_classes["rare"] == 10 * int((labels[part] == 2).sum()) + int(marked[part].sum())
+
+
+def test_two_batches_hold_every_class_that_a_row_holds_beside_another(tmp_path: Path) -> None:
+    """Class weights may divide by the number of a class's entries."""
+    seen: list[np.ndarray] = []
+
+    class Together(Toy):
+        """The rare class never has a row of its own."""
+
+        def class_counts(self, arrays: Arrays) -> np.ndarray:
+            counts = np.zeros((len(arrays), 3), np.int64)
+            counts[:, 0], counts[::40, 1], counts[7::90, 2] = 9, 1, 1
+            return counts
+
+        def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, torch.Tensor]:
+            seen.append(self.class_counts(arrays)[rows].sum(0))
+            return super().statistics(arrays, rows)
+
+    given = subject(tmp_path, Together())
+    train_two_batches(given)
+    assert all(counts.all() for counts in seen), seen
+
+
 def test_a_fold_smaller_than_the_largest_batch_is_named(tmp_path: Path) -> None:
     given = subject(tmp_path)
     small = with_fold(given, 0, given.split.folds[0].train[:60], given.split.folds[0].validation)
@@ -391,8 +438,8 @@ def test_check_tells_everything_about_digits_and_leaves_nothing_but_the_cache(hp
         "7 searched parameters, infinitely many points",
         "30 trials, each of at most 12 epochs on fold 0; then best and the baseline on all 5 folds, a refit",
         "1134 rows, 359 of them for the final test; fingerprint ",
-        "rows per class - 0: 178, 1: 167,",
-        "  class 9             2        2        2        2        3",
+        "count per class - 0: 178, 1: 167,",
+        "  entries of 9        2        2        2        2        3",
         "device     cpu, 1 thread\n",
         "two batches, 128 rows, with configuration 'before'",
         "reaches every parameter",

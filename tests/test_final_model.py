@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -18,15 +19,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from safetensors.torch import save_file
 
 import hpo
 from hpo.arrays import Feed
+from hpo.cli.group import hpo as group
 from hpo.final_model import FinalModel, ModelError, load_model, save_model
 from hpo.records import FinalRecord
 from hpo.store import Lease
 from hpo.training import FoldRun
-from tests.toy import CPU, Launched, Toy, launch
+from tests.toy import CPU, STUDY, Clips, Launched, Toy, frames_of, launch
 
 REPOSITORY = Path(__file__).parents[1]
 FILES = ["README.md", "config.yaml", "metrics.json", "statistics.safetensors", "weights.safetensors"]
@@ -124,11 +127,31 @@ def test_it_predicts_one_entry_per_row(trained: tuple[Launched, FoldRun, Path], 
     _, run, _ = trained
     columns = load(folder).predict(run.arrays)
     expected = outputs(run.model, run)
-    assert {name: len(column) for name, column in columns.items()} == {"prediction": 120, "number": 120}
+    assert {name: len(column) for name, column in columns.items()} == {"row": 120, "prediction": 120, "number": 120}
+    assert columns["row"].tolist() == list(range(120))
     np.testing.assert_allclose(columns["number"], expected["number"], rtol=1e-5)
     np.testing.assert_array_equal(
         columns["prediction"], np.array(["often", "seldom", "rare"])[expected["logits"].argmax(1)]
     )
+
+
+def test_the_command_writes_a_line_per_frame_of_clips_with_the_number_of_the_clip(tmp_path: Path) -> None:
+    text = STUDY.replace("tests.toy:Toy", "tests.toy:Clips")
+    launched = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, text, objective=Clips())
+    run = launched.around.run(REFIT, launched.spec.params({"optimizer.lr": 0.02}), epochs=1)
+    run.epoch()
+    path = save_model(run, launched.around, REFIT, final_record(), {})
+    launched.store.close()
+    words = ["predict", str(path), "--objective", "tests.toy:Clips", "-o", str(tmp_path / "rows.csv")]
+    done = CliRunner().invoke(group, [*words, "--runs", str(tmp_path / "runs")], prog_name="hpo")
+    assert done.exit_code == 0, done.output
+    lengths = frames_of(run.arrays["features"]).tolist()
+    expected = [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
+    assert done.stdout == f"120 rows with {len(expected)} entries -> {tmp_path / 'rows.csv'}\n"
+    lines = list(csv.DictReader((tmp_path / "rows.csv").read_text().splitlines()))
+    assert list(lines[0]) == ["row", "name", "frame", "prediction", "number", "score", "part"]
+    assert [(int(line["row"]), int(line["frame"])) for line in lines] == expected
+    assert [line["name"] for line in lines] == [f"clip {row}" for row, _ in expected]
 
 
 def test_new_data_are_prepared_as_for_training(folder: Path, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from optuna.trial import TrialState
 from hpo.arrays import Arrays
 from hpo.objective import Batch, Outputs
 from hpo.out_of_fold import EXAMPLES, example_rows, leave_predictions, out_of_fold
-from hpo.predictions import Predictions, Unreadable, as_csv, load, of_candidate, save
+from hpo.predictions import Predictions, Unreadable, as_csv, extent, join, load, long, of_candidate, save
 from hpo.promotion import plan, run_job
 from hpo.records import JobRecord
 from hpo.store import Lease, Watch
 from hpo.training import FoldRun, Interrupted
 from hpo.work import Log
-from tests.toy import STUDY, Launched, Toy, launch
+from tests.toy import FRAMES, STUDY, Clips, Launched, Toy, frames_of, launch
 
 
 class Shown(Toy):
@@ -37,11 +37,11 @@ class Shown(Toy):
 
 
 @pytest.fixture
-def launched(tmp_path: Path) -> Iterator[Launched]:
-    """A study with two trials on record, whose promotion can be planned."""
+def launched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Launched]:
+    """A study with two trials on record, whose promotion can be planned; of another objective where one is named."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    found = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, STUDY, objective=Shown())
+    found = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, STUDY, objective=getattr(request, "param", Shown)())
     for value in (0.5, 0.6):
         lease, search = found.trial(), found.search
         search.choose(lease)
@@ -90,6 +90,71 @@ def test_every_row_but_the_test_rows_is_predicted_once(launched: Launched) -> No
         for fold in split.folds:
             assert set(found.table["row"][found.table["fold"] == fold.index]) == set(fold.validation.tolist())
         assert found.table["name"].tolist() == [f"row {row}" for row in found.table["row"]]
+
+
+@pytest.mark.parametrize("launched", [Clips], indirect=True)
+def test_a_clip_has_a_line_for_each_of_its_frames(launched: Launched) -> None:
+    """Over all folds, in the order of rows and frames; what lies behind the end of a clip is no line."""
+    train_all(launched)
+    found = joined(launched)
+    assert found is not None
+    rows, features = launched.around.split.refit().train, launched.around.arrays["features"]
+    length = dict(enumerate(frames_of(features).tolist()))
+    expected = [(row, frame) for row in rows.tolist() for frame in range(length[row])]
+    assert len(set(length.values())) == FRAMES
+    table = {name: column.tolist() for name, column in found.table.items()}
+    assert list(zip(table["row"], table["frame"], strict=True)) == expected
+    assert table["name"] == [f"clip {row}" for row, _ in expected]
+    assert table["score"] == [features[row, frame].item() for row, frame in expected]
+    of_row = dict(zip(table["row"], table["prediction"], strict=True))
+    assert table["prediction"] == [of_row[row] for row, _ in expected]
+    assert extent(found.table) == f"100 rows with {len(expected)} entries"
+    (path,) = folder_of_fold(launched, 0).glob("*.csv")
+    lines = list(csv.DictReader(path.read_text().splitlines()))
+    held = set(launched.around.split.folds[0].validation.tolist())
+    assert [(int(line["row"]), int(line["frame"])) for line in lines] == [e for e in expected if e[0] in held]
+
+
+def folder_of_fold(launched: Launched, fold: int) -> Path:
+    return launched.files.fold_predictions(launched.record.folder, 1, fold, 0)
+
+
+def test_masks_of_all_columns_leave_entries_out_also_after_a_join() -> None:
+    first = {
+        "row": np.arange(3),
+        "text": np.asarray([["a", "b"], ["c", "d"], ["e", "f"]], dtype=object),
+        "seen": np.ma.MaskedArray([[1.5, 2.5], [3.5, 4.5], [5.5, 6.5]], np.asarray([[0, 1], [0, 0], [0, 0]], bool)),
+        "kept": np.ma.MaskedArray([7, 8, 9], [False, False, True]),
+    }
+    plain = {"row": np.asarray([3]), "text": np.asarray([["g", "h"]]), "seen": np.zeros((1, 2)), "kept": np.ones(1)}
+    table = long(join([first, plain]))
+    assert {name: column.tolist() for name, column in table.items()} == {
+        "row": [0, 1, 1, 3, 3],
+        "text": ["a", "c", "d", "g", "h"],
+        "seen": [1.5, 3.5, 4.5, 0, 0],
+        "kept": [7, 8, 8, 1, 1],
+    }
+    assert not any(isinstance(column, np.ma.MaskedArray) for column in table.values())
+    assert extent(table) == "3 rows with 5 entries"
+    single = {"row": np.arange(2), "p": np.asarray([[0.5], [0.25]])}
+    assert {name: column.tolist() for name, column in long(single).items()} == {"row": [0, 1], "p": [0.5, 0.25]}
+    assert extent(long(single)) == "2 rows"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"row": (4,), "p": (4, 5), "q": (4, 6)}, r"'q' of predictions has the shape \(4, 6\), 'p' has \(4, 5\)"),
+        ({"row": (4,), "p": (4, 5), "q": (3,)}, r"'q' of predictions has the shape \(3,\), 'p' has \(4, 5\)"),
+        ({"row": (4,), "q": (3,)}, r"'q' of predictions has the shape \(3,\), 'row' has \(4,\)"),
+        ({"row": (4,), "q": ()}, r"'q' of predictions has the shape \(\), 'row' has \(4,\)"),
+        ({"row": (4,), "p": (3, 5)}, r"'row' of predictions has the shape \(4,\), 'p' has \(3, 5\)"),
+        ({"row": (4,), "p": (4, 5, 2)}, r"'p' of predictions has the shape \(4, 5, 2\), 'row' has \(4,\)"),
+    ],
+)
+def test_columns_that_do_not_fit_are_named_with_their_shapes(columns: dict[str, tuple[int, ...]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        long({name: np.zeros(shape) for name, shape in columns.items()})
 
 
 def test_predictions_are_those_of_the_best_epoch_of_an_independent_run(launched: Launched) -> None:

@@ -16,6 +16,14 @@ def labels(*counts: int, unlabelled: int = 0) -> np.ndarray:
     return np.random.default_rng(0).permutation(numbers).astype(np.int64)
 
 
+def one_hot(numbers: np.ndarray) -> np.ndarray:
+    """One labelled entry per row, none in a row without a class."""
+    counts = np.zeros((len(numbers), int(numbers.max(initial=-1)) + 1), np.int64)
+    labelled = np.flatnonzero(numbers >= 0)
+    counts[labelled, numbers[labelled]] = 1
+    return counts
+
+
 @pytest.mark.parametrize(
     ("counts", "cap", "threshold", "boosts"),
     [
@@ -38,7 +46,7 @@ def test_a_rare_row_is_drawn_so_many_times_as_often(
 ) -> None:
     """The share of a class is counted among labelled rows; rows without a class weigh as much as common ones."""
     rows = labels(*counts, unlabelled=unlabelled)
-    weights = boosted_weights(rows, {"rare_boost_cap": cap, "rare_threshold_share": threshold})
+    weights = boosted_weights(one_hot(rows), {"rare_boost_cap": cap, "rare_threshold_share": threshold})
     if boosts is None:
         assert weights is None
         return
@@ -50,6 +58,48 @@ def test_a_rare_row_is_drawn_so_many_times_as_often(
     np.testing.assert_allclose(weights[rows == -1], common)
     total = np.bincount(rows[rows >= 0], weights[rows >= 0])
     assert total.max() == pytest.approx(total[np.argmax(counts)])
+
+
+@pytest.mark.parametrize(
+    ("clips", "cap", "threshold", "boosts"),
+    [
+        pytest.param([(90, 0), (80, 10), (0, 0)], 4.0, 0.1, (1, 4, 1), id="a row by the rare class that it also holds"),
+        pytest.param([(99, 1), (90, 9), (80, 0)], 50.0, 0.1, (26.9, 26.9, 1), id="no more than makes up for the class"),
+        pytest.param([(60, 3, 1), (60, 3, 0), (73, 0, 0)], 500.0, 0.1, (193, 193 / 6, 1), id="the largest of several"),
+        pytest.param([(50, 50), (60, 40)], 5.0, 0.1, None, id="each row holds both and neither is rare"),
+        pytest.param([(5, 5, 0), (5, 5, 0)], 5.0, 0.1, None, id="a class that no row holds"),
+        pytest.param([(0, 9), (1, 0)] * 2, 9.0, 0.2, (1, 9, 1, 9), id="whole rows"),
+        pytest.param([(19, 1)] * 4, 9.0, 0.2, (1, 1, 1, 1), id="all alike, though all rare"),
+    ],
+)
+def test_a_row_of_several_classes_is_drawn_by_the_rarest_it_holds(
+    clips: list[tuple[int, ...]], cap: float, threshold: float, boosts: tuple[float, ...] | None
+) -> None:
+    """Shares are of entries, such as the frames of a clip, not of rows."""
+    weights = boosted_weights(np.asarray(clips), {"rare_boost_cap": cap, "rare_threshold_share": threshold})
+    if boosts is None:
+        assert weights is None
+        return
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([boost / sum(boosts) for boost in boosts])
+
+
+def test_weights_of_clips_are_those_worked_out_frame_by_frame() -> None:
+    """Another way to the same numbers: every labelled frame by itself, then the largest of each clip."""
+    generator, cap, threshold = np.random.default_rng(2), 40.0, 0.15
+    frames = generator.choice([-1, 0, 1, 2, 3], size=(60, 25), p=[0.1, 0.8, 0.06, 0.03, 0.01])
+    frames[generator.random(60) < 0.3] = 0
+    seen = frames[frames >= 0].tolist()
+    boost = {-1: 1.0}
+    for number in set(seen):
+        rare = seen.count(number) / len(seen) < threshold
+        boost[number] = min(cap, seen.count(0) / seen.count(number)) if rare else 1.0
+    expected = np.asarray([max(boost[number] for number in clip) for clip in frames.tolist()])
+    assert len(set(expected)) >= 3
+    counts = np.stack([np.bincount(clip[clip >= 0], minlength=4) for clip in frames])
+    weights = boosted_weights(counts, {"rare_boost_cap": cap, "rare_threshold_share": threshold})
+    assert weights is not None
+    assert weights.tolist() == pytest.approx((expected / expected.sum()).tolist())
 
 
 def test_an_epoch_without_boost_is_a_permutation() -> None:
@@ -64,7 +114,7 @@ def test_frequencies_are_as_promised_within_six_standard_deviations() -> None:
     """50 epochs of 2,000 rows: each class is binomial with n = 100,000, so six deviations are at most 950 draws."""
     counts, cap = (1000, 780, 120, 20), 6.0
     numbers = labels(*counts, unlabelled=80)
-    weights = boosted_weights(numbers, {"rare_boost_cap": cap, "rare_threshold_share": 0.1})
+    weights = boosted_weights(one_hot(numbers), {"rare_boost_cap": cap, "rare_threshold_share": 0.1})
     rows = np.arange(len(numbers)) + 500
     generator = np.random.default_rng(7)
     drawn = np.concatenate([draw(rows, weights, generator) for _ in range(50)])
@@ -78,7 +128,7 @@ def test_frequencies_are_as_promised_within_six_standard_deviations() -> None:
 
 def test_rows_within_a_class_are_equally_likely() -> None:
     numbers = labels(95, 5)
-    weights = boosted_weights(numbers, {"rare_boost_cap": 10.0, "rare_threshold_share": 0.1})
+    weights = boosted_weights(one_hot(numbers), {"rare_boost_cap": 10.0, "rare_threshold_share": 0.1})
     generator = np.random.default_rng(3)
     drawn = np.concatenate([draw(np.arange(100), weights, generator) for _ in range(400)])
     found, share = np.bincount(drawn, minlength=100)[numbers == 1], 10 / 145

@@ -75,16 +75,16 @@ class CheckView:
         self._folds(found)
 
     def _counts(self, heading: str, counts: Mapping[str, int]) -> None:
-        shown = [f"{what}: {rows}" for what, rows in list(counts.items())[:ENTRIES]]
+        shown = [f"{what}: {count}" for what, count in list(counts.items())[:ENTRIES]]
         more = f", and {len(counts) - ENTRIES} more (--json lists all)" if len(counts) > ENTRIES else ""
-        self._wrapped(f"rows per {heading} - {', '.join(shown)}{more}", indent=4)
+        self._wrapped(f"count per {heading} - {', '.join(shown)}{more}", indent=4)
 
     def _folds(self, found: DataFindings) -> None:
         folds = found.folds
         classes = list(folds[0].validation_classes)
         table = [("train", [f.train for f in folds]), ("validation", [f.validation for f in folds])]
         table += [("  with a class", [f.labelled for f in folds])]
-        table += [(f"  class {name}", [f.validation_classes[name] for f in folds]) for name in classes]
+        table += [(f"  entries of {name}", [f.validation_classes[name] for f in folds]) for name in classes]
         self._table("rows", [f"fold {f.fold}" for f in folds], table)
 
     def _table(self, corner: str, head: list[str], table: list[tuple[str, list[int]]]) -> None:

@@ -174,14 +174,15 @@ def objectives(as_json: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file; - prints."
 )
-@click.option("--predictions", is_flag=True, help="One row per row of data instead, predicted by the promoted trial.")
+@click.option("--predictions", is_flag=True, help="Instead: what the promoted trial predicts for each row of data.")
 @click.option("--trial", type=int, help="With --predictions: another promoted trial, such as the baseline.")
 @placed
 def export(study: str, output: Path, predictions: bool, trial: int | None, place: Place) -> None:
     """Write one row per trial: state, value, end, and every parameter it used, defaults included.
 
-    With --predictions, one row per row of data but the test rows, each predicted by the fold's model that was not
-    trained on it: what the promotion's scores were computed from.
+    With --predictions, a line per row of data but the test rows, each predicted by the fold's model that was not
+    trained on it: what the promotion's scores were computed from. A row that holds several entries, as a clip of
+    frames does, has a line for each.
 
     \b
     hpo export digits -o trials.csv
@@ -221,7 +222,7 @@ def _trials(store: Any, record: Any) -> tuple[str, str]:
 
 def _predictions(place: Place, store: Any, record: Any, trial: int | None) -> tuple[str, str]:
     """The table of a promoted trial's predictions over all folds, and what it holds."""
-    from hpo.predictions import Unreadable, as_csv, of_candidate
+    from hpo.predictions import Unreadable, as_csv, extent, of_candidate
 
     jobs = store.reading.jobs(record.study_id, curves=False)
     promoted = list(dict.fromkeys(job.candidate for job in jobs if job.role == "best")) or [None]
@@ -240,8 +241,8 @@ def _predictions(place: Place, store: Any, record: Any, trial: int | None) -> tu
             ways = "its folds are done, so they lie in the runs folder that its workers had"
         whose = "study" if candidate is None else f"trial {candidate} of study"
         raise Mistake(f"no predictions of {whose} {record.name} in {place.files.predictions(record.folder)}: {ways}")
-    rows = len(found.table["row"])
-    return as_csv(found.table), f"{rows} rows, predicted by trial {candidate} over {len(found.folds)} folds"
+    what = f"{extent(found.table)}, predicted by trial {candidate} over {len(found.folds)} folds"
+    return as_csv(found.table), what
 
 
 def _plain(value: Any) -> Any:

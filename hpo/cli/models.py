@@ -62,23 +62,21 @@ def evaluate(
 @DEVICE
 @placed
 def predict(model: Path, data: Path | None, output: Path, objective: str | None, device: str, place: Place) -> None:
-    """Write a model's predictions, one row per row of DATA (default: the objective's own), which needs no labels.
+    """Write a model's predictions for DATA (default: the objective's own), which needs no labels.
+
+    One line per row of the data; where a row holds several entries, as a clip of frames does, one line per entry.
 
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
     """
-    import numpy as np
-
     from hpo.files import write_whole
     from hpo.final_model import load_model
-    from hpo.predictions import as_csv
-    from hpo.wording import counted
+    from hpo.predictions import as_csv, extent
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
     arrays = loaded.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
         click.echo(f"note: {note}", err=True)
-    columns = loaded.predict(arrays)
-    count = len(next(iter(columns.values())))
-    write_whole(output, as_csv({"row": np.arange(count), **columns}).encode())
-    click.echo(f"{counted(count, 'row')} -> {output}")
+    table = loaded.predict(arrays)
+    write_whole(output, as_csv(table).encode())
+    click.echo(f"{extent(table)} -> {output}")

@@ -17,6 +17,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from hpo.arrays import Feed
 from hpo.checkpoint import Checkpoints
 from hpo.objective import Batch, Fold, Params
+from hpo.predictions import long
 from hpo.training import FoldRun
 from objectives import BUILT_IN
 from tests.equal import assert_equal, train
@@ -60,7 +61,8 @@ def test_ranges_are_of_its_own_numbers_and_hold_their_defaults(name: str) -> Non
     objective = built_in(name)
     for key, (low, high) in objective.ranges.items():
         assert low <= float(objective.defaults[key]) <= (float("inf") if high is None else high)
-    assert {key for key in objective.defaults if key.startswith("augment.")} <= {*objective.ranges, "augment.mixup"}
+    strengths = {key for key in objective.defaults if key.startswith("augment.") and key not in objective.words}
+    assert strengths <= {*objective.ranges, "augment.mixup"}
 
 
 def test_listing_the_objectives_does_not_load_torch() -> None:
@@ -155,6 +157,7 @@ def test_scores_are_known_finite_and_equal_to_scikit_learns(case: Case) -> None:
     table = case.objective.predict(outputs, batch, case.arrays.info)
     assert {len(column) for column in table.values()} == {300}
     assert all(len(column) == len(case.arrays) for column in case.objective.identify(case.arrays).values())
+    table = long(table)  # a line per entry, where rows hold several
     labelled = table["truth"] != ""
     truth, prediction = table["truth"][labelled], table["prediction"][labelled]
     assert labelled.sum() >= 100
@@ -261,9 +264,10 @@ def lane_params(case: Case, gamma: Any, smoothing: Any, strength: Any, weight: A
 
 
 def augmentation(case: Case, strength: Any) -> dict[str, Any]:
-    """Every augmentation of the objective, at a strength that changes its rows; mixup is the loop's."""
-    names = [name for name in case.objective.defaults if name.startswith("augment.") and name != "augment.mixup"]
-    factor = {"augment.shift": 1.0, "augment.rotation": 20.0}
+    """Every augmentation of the objective that has a strength, at one that changes its rows; mixup is the loop's."""
+    others = {"augment.mixup", *case.objective.words}
+    names = [name for name in case.objective.defaults if name.startswith("augment.") and name not in others]
+    factor = {"augment.shift": 1.0, "augment.rotation": 20.0, "augment.roll": 10.0}
     return {name.replace(".", "__"): strength * factor.get(name, 0.1) for name in names}
 
 
