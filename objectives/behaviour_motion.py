@@ -28,7 +28,7 @@ MOUTH, FRONT, HIND = 0, (1, 2), (3, 4)
 #: The pose at rest, forwards and to the left, in body lengths.
 REST = np.array([[0.5, 0], [0.28, 0.12], [0.28, -0.12], [-0.2, 0.2], [-0.2, -0.2], [-0.45, 0]])
 #: How far the middle of the body goes from the middle of the cage, in body lengths: all points stay in the picture.
-CAGE = np.array([0.75, 0.4])
+CAGE = np.array([0.65, 0.3])
 #: Phases of the paws in a walk, in cycles: diagonal pairs swing together.
 GAIT = {1: 0.0, 2: 0.5, 3: 0.5, 4: 0.0}
 TWITCHES_PER_S, STEPS_PER_S = 0.12, 0.35
@@ -108,7 +108,7 @@ def _withdraw(body: _Body, bout: Bout, animal: Animal, generator: np.random.Gene
     rise = int(generator.integers(2, 4))
     held = np.minimum(np.arange(1, length + 1) / rise, 1.0)
     back = 1 - 0.8 * _smooth((np.arange(length) - 0.4 * length) / (0.6 * length))
-    size = 0.2 * animal.vigour * _spread(generator)
+    size = 0.22 * animal.vigour * _spread(generator)
     lift = size * held * back
     tail = lift[-1] * np.linspace(1, 0, 7)[1:]  # the paw is put down after what an annotator calls a withdrawal
     lift = np.concatenate([lift, tail])[: len(body.pose) - bout.start]

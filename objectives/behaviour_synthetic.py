@@ -26,17 +26,17 @@ from objectives.behaviour_data import Annotation, Session, Sessions
 from objectives.behaviour_motion import FPS, HIND, POINTS, Animal, Bout, moved
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
-ANIMALS, DAYS, CLIPS, CLIP_FRAMES = 6, 2, 8, 360
+ANIMALS, DAYS, CLIPS, CLIP_FRAMES = 8, 2, 6, 360
 SIZE = (640, 480)
 LEAD = 15  #: frames before the annotating model's first row
 JITTER = 2  #: frames that an annotator is off, at most
 #: Fewest and most bouts in a session, shortest and longest bout in frames.
 BOUTS = {
-    "paw_withdraw": ((3, 5), (6, 15)),
-    "paw_lick": ((3, 4), (20, 60)),
-    "paw_shake": ((4, 6), (10, 30)),
-    "walk": ((2, 3), (30, 90)),
-    "active": ((2, 3), (30, 90)),
+    "paw_withdraw": ((2, 4), (6, 15)),
+    "paw_lick": ((2, 3), (20, 60)),
+    "paw_shake": ((3, 5), (10, 30)),
+    "walk": ((1, 3), (30, 90)),
+    "active": ((1, 3), (30, 90)),
 }
 #: Share of the frames in which a point is lost: fore paws are hidden under the head.
 LOST = np.array([0.09, 0.19, 0.19, 0.1, 0.1, 0.07])
@@ -115,7 +115,7 @@ def _animal(number: int, generator: np.random.Generator) -> Animal:
         vigour=float(generator.uniform(0.7, 1.35)),
         tempo=float(generator.uniform(0.85, 1.15)),
         tremor=float(generator.uniform(0.003, 0.012)),
-        length=float(generator.uniform(165, 225)),
+        length=float(generator.uniform(190, 240)),
     )
 
 
@@ -132,7 +132,7 @@ def _filmed(places: np.ndarray, animal: Animal, generator: np.random.Generator) 
 def _tracked(places: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What a tracker makes of it: points float32 `[frame, point, 2]` and likelihood float32 `[frame, point]`."""
     frames = len(places)
-    noise_px = generator.uniform(0.8, 2.5, len(POINTS))
+    noise_px = generator.uniform(0.6, 1.8, len(POINTS))
     points = places + noise_px[:, None] * generator.normal(0, 1, places.shape)
     likelihood = 1 - 0.05 * generator.random((frames, len(POINTS))) ** 3
     for begin in generator.integers(0, frames, generator.poisson(SWAPS)):
