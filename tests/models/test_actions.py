@@ -15,7 +15,7 @@ from models.actions import LAGS, WINDOWS, ActionNet, Scaling, posture
 ANIMAL = torch.tensor([[1.0, 1, 1, 0, 0], [0, 0, 0, 1, 1]])
 CLASSES, POINTS, TIME, SIDE = 4, 5, 120, 16
 #: Features summed in another order round differently: 1e-4 is a hundred times what single precision loses here.
-ROUNDING = {"rtol": 1e-4, "atol": 1e-4}
+ROUNDING: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 
 
 def net(unit: str = "frame", *, layers: int = 3, piece: int = 0, video: bool = False, **changes: Any) -> ActionNet:
@@ -115,7 +115,8 @@ def test_nothing_runs_along_with_training() -> None:
 
 @pytest.mark.parametrize("name", ["dropout", "head_dropout"])
 def test_dropout_is_of_training_alone(name: str) -> None:
-    model, batch = net(**{name: 0.5}), clips()
+    changes: dict[str, Any] = {name: 0.5}
+    model, batch = net(**changes), clips()
     assert not torch.equal(model.train()(batch)["action"], model(batch)["action"])
     assert torch.equal(answers(model, batch)["action"], answers(model, batch)["action"])
 

@@ -35,12 +35,12 @@ def of(*sessions: Session, unlabelled: str = "") -> Sessions:
     return Sessions(sessions=sessions, points=("nose",), animal=animal, classes=CLASSES, unlabelled=unlabelled)
 
 
-def clips(*sessions: Session, unlabelled: str = "", **changes: int) -> Clips:
+def clips(*sessions: Session, unlabelled: str = "", **changes: Any) -> Clips:
     return cut(of(*sessions, unlabelled=unlabelled), replace(CUTTING, **changes), Path("source"))
 
 
-def problems(*sessions: Session, **changes: int) -> list[str]:
-    with pytest.raises(DataError, match="^source: ") as error:
+def problems(*sessions: Session, **changes: Any) -> list[str]:
+    with pytest.raises(DataError, match=r"^source: ") as error:
         clips(*sessions, **changes)
     first, *rest = str(error.value).split("\n  ")
     assert first == f"source: {len(rest)} problem{'s' if len(rest) > 1 else ''}"
@@ -247,5 +247,5 @@ def test_nothing_left_is_an_error_that_says_what_was_skipped() -> None:
 
 def test_files_that_name_no_action_are_an_error() -> None:
     empty = Annotation(file="rat.csv", clip=0, action=nothing(360))
-    with pytest.raises(DataError, match="^source: no clip is annotated; no annotation file names an action$"):
+    with pytest.raises(DataError, match=r"^source: no clip is annotated; no annotation file names an action$"):
         clips(session(360, empty))

@@ -58,9 +58,7 @@ def test_groups_never_part(tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("count", "tested"), [(4, False), (5, True)])
-def test_test_groups_are_set_aside_from_two_more_groups_than_folds_on(
-    tmp_path: Path, count: int, tested: bool
-) -> None:
+def test_test_groups_are_set_aside_from_two_more_groups_than_folds_on(tmp_path: Path, count: int, tested: bool) -> None:
     arrays = prepared(tmp_path, cases(count, "01"))
     split = Behaviour().split(arrays, 3, 0)
     assert bool(len(split.test)) == tested
@@ -115,5 +113,5 @@ def test_fewer_groups_than_folds_are_named(tmp_path: Path) -> None:
 
 def test_fewer_clips_than_folds_are_numbered(tmp_path: Path) -> None:
     arrays = prepared(tmp_path, {"rat1": ("cage", "01")})
-    with pytest.raises(DataError, match="^3 folds need at least 3 groups, the data have 2: clip 0, clip 1; ask for"):
+    with pytest.raises(DataError, match=r"^3 folds need at least 3 groups, the data have 2: clip 0, clip 1; ask for"):
         Behaviour().split(arrays, 3, 0)
