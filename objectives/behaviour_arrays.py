@@ -141,9 +141,9 @@ def _mirror(points: tuple[str, ...]) -> np.ndarray:
 
 def _rarity(action: np.ndarray, classes: int) -> np.ndarray:
     """Of each clip, float32 `[row]`; 1 where nothing is annotated."""
-    held = np.stack([(action == k).any(axis=1) for k in range(classes)], axis=1)
+    held = (action[..., None] == np.arange(classes)).any(axis=1)
     share = np.bincount(action[action >= 0], minlength=classes) / max((action >= 0).sum(), 1)
-    return np.where(held, share, 1.0).min(axis=1).astype(np.float32)
+    return np.where(held, share, 1.0).min(axis=1, initial=1.0).astype(np.float32)
 
 
 def _write_video(read: Sessions, clips: Clips, side: int, folder: ArrayFolder) -> None:
