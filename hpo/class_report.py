@@ -33,7 +33,7 @@ def side_by_side(before: Epoch | None, after: Epoch | None) -> tuple[tuple[str, 
         heads.append("difference")
     every = list(dict.fromkeys(row for report in reports for row in report))
     rows = [_row(row, reports) for row in sorted(every, key=lambda row: not is_class(row))]
-    return ("class", "rows", *heads), rows
+    return ("class", "support", *heads), rows
 
 
 def _row(name: str, reports: list[Report]) -> tuple[Any, ...]:
