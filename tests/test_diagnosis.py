@@ -378,5 +378,5 @@ def test_the_report_of_both_stands_side_by_side_with_the_difference() -> None:
     written = [f"{value:.3f}" for value in b] + [f"{b[5] - b[4]:+.3f}"]
     assert rows[1] == ("b", str(int((truth == 1).sum())), *written)
     alone, few = side_by_side(None, after)
-    assert alone == ("class", "rows", "precision", "recall", "f1-score") and len(few) == 5
+    assert alone == ("class", "support", "precision", "recall", "f1-score") and len(few) == 5
     assert side_by_side(None, epoch(1)) == ((), [])
