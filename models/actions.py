@@ -43,10 +43,12 @@ class ActionNet(nn.Module):
     k sees 2^k frames to either side. The head `action` classifies every frame; the head `keypoints` restores the
     points, those that are hidden or were moved included, and so keeps the features about the body.
 
-    A frame is what its points say: where they are, how they have moved since the frame before, which of them are seen.
-    Positions are normalised by the frame (mean and spread of the training rows), or by the animal: as seen from its
-    own centre, in units of its size, and the centres of other animals from that of the first. Where there are videos,
-    a small convolutional net per frame adds what it sees. The net scales its input itself.
+    A frame is what its points say: where they are, how they have moved since the frame before, which of them are seen;
+    how far each has come within some frames and how far apart any two are, there and on average over windows around
+    it, as programs for behaviour have long described it (Kabra et al. 2013, JAABA). Positions are normalised by the
+    frame (mean and spread of the training rows), or by the animal: as seen from its own centre, in units of its size,
+    and the centres of other animals from that of the first. Where there are videos, a small convolutional net per
+    frame adds what it sees. The net scales its input itself.
 
     Norms run over the channels of one frame (Ba et al. 2016): no running state, and a clip's length changes nothing.
     """
@@ -94,9 +96,8 @@ class ActionNet(nn.Module):
         self.unit, self.piece = unit, piece
         animals, points = scaling.animal.shape
         others = 2 * (animals - 1) if unit == "animal" else 0
-        self.pairs = torch.triu_indices(points, points, 1).unbind()
-        others += (len(LAGS) * points + points*(points-1)//2) * (1 + len(WINDOWS))
-        self.points = nn.Linear(5 * points + others, width)
+        shape = len(LAGS) * points + points * (points - 1) // 2
+        self.points = nn.Linear(5 * points + (1 + len(WINDOWS)) * shape + others, width)
         self.picture = None if scaling.grey is None else _Picture(width)
         self.encoder = nn.Sequential(*(_Layer(width, 2**k, dropout) for k in range(layers)))
         self.norm = nn.LayerNorm(width)
@@ -136,7 +137,7 @@ class ActionNet(nn.Module):
         return {"action": self.action(features), "keypoints": own + body[:, None, None, None] * said}
 
     def _read(self, points: Tensor, centre: Tensor, body: Tensor) -> Tensor:
-        """What the encoder is told of each frame, `[batch, time, 5 point (+ 2 per other animal)]`; 0 = not seen."""
+        """What the encoder is told of each frame, `[batch, time, feature]`; 0 = not seen."""
         seen = torch.isfinite(points)
         moved = points.diff(dim=1, prepend=points[:, :1])
         if self.unit == "frame":
@@ -146,12 +147,10 @@ class ActionNet(nn.Module):
             where, zoom = (points - own) / body[:, None, None, None], body / self.body
         # Tracks jump: asinh is linear for the ways of a body and logarithmic for leaps across the frame.
         moved = torch.asinh(moved / (self.speed * zoom[:, None, None, None]))
-        parts = [_known(where), _known(moved), seen[..., :1].to(points.dtype)]
-        told = [part.flatten(2) for part in parts]
-        ways = [torch.asinh(_way(points, lag) / (self.speed * zoom[:, None, None])) for lag in LAGS]
-        first, second = self.pairs
-        apart = torch.linalg.vector_norm(points[:, :, first] - points[:, :, second], dim=-1)
-        shape = torch.cat([*ways, apart / (self.body * zoom[:, None, None])], -1)
+        told = [part.flatten(2) for part in (_known(where), _known(moved), seen[..., :1].to(points.dtype))]
+        zoom = zoom[:, None, None]
+        ways = [torch.asinh(_way(points, lag) / (self.speed * zoom)) for lag in LAGS]
+        shape = torch.cat([*ways, _apart(points) / (self.body * zoom)], -1)
         told += [_known(shape), *(_window_mean(shape, frames) for frames in WINDOWS)]
         if self.unit == "animal":
             told.append(((centre[:, :, 1:] - centre[:, :, :1]) / body[:, None, None, None]).flatten(2))
@@ -165,6 +164,12 @@ def _way(points: Tensor, lag: int) -> Tensor:
     """
     before = torch.cat([points[:, :1].expand(-1, lag, -1, -1), points], 1)[:, : points.shape[1]]
     return torch.linalg.vector_norm(points - before, dim=-1)
+
+
+def _apart(points: Tensor) -> Tensor:
+    """Distance of any two points, `[batch, time, pair]`; NaN where one is not seen."""
+    first, second = torch.triu_indices(points.shape[2], points.shape[2], 1, device=points.device)
+    return torch.linalg.vector_norm(points[:, :, first] - points[:, :, second], dim=-1)
 
 
 def _window_mean(values: Tensor, frames: int) -> Tensor:
