@@ -17,8 +17,9 @@ from objectives.digits import CLASSES, Digits
 
 #: Number of folds of the studies that ship with hpo.
 FOLDS = 5
-#: Of digits and abr, and of faces; off by default, which would leave out a part of the work.
+#: Of digits and abr, of clips and of faces; off by default, which would leave out a part of the work.
 AUGMENTATION = {"augment.shift": 1.0, "augment.noise": 0.05}
+OF_CLIPS = {"augment.jitter": 0.02, "augment.temporal_drop": 0.1, "augment.roll": 5}
 OF_FACES = {"augment.flip": 0.5, "augment.crop": 0.1, "augment.rotation": 10.0, "augment.colour": 0.2}
 
 
@@ -48,6 +49,14 @@ def abr(cache: Path, data: Path | None = None) -> Task:
     """Recorded brainstem responses, or synthetic ones."""
     objective = Abr()
     return _task(objective, open_arrays(objective, data, objective.defaults, cache), 40, AUGMENTATION)
+
+
+def behaviour(cache: Path) -> Task:
+    """Made-up clips of tracked mice; needs what reads key points and videos, which a bare GPU machine may lack."""
+    from objectives.behaviour import Behaviour
+
+    objective = Behaviour()
+    return _task(objective, open_arrays(objective, None, objective.defaults, cache), 200, OF_CLIPS)
 
 
 def expression(cache: Path, image_size: int = 96) -> Task:

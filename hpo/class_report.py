@@ -33,7 +33,7 @@ def side_by_side(before: Epoch | None, after: Epoch | None) -> tuple[tuple[str, 
         heads.append("difference")
     every = list(dict.fromkeys(row for report in reports for row in report))
     rows = [_row(row, reports) for row in sorted(every, key=lambda row: not is_class(row))]
-    return ("class", "rows", *heads), rows
+    return ("class", "support", *heads), rows
 
 
 def _row(name: str, reports: list[Report]) -> tuple[Any, ...]:
@@ -50,7 +50,7 @@ def _row(name: str, reports: list[Report]) -> tuple[Any, ...]:
         first, second = (value(report, "f1-score") for report in reports)
         known = first is not None and second is not None
         cells.append(fixed(second - first, 3, sign=True) if known else fixed(None, 3))  # type: ignore[operator]
-    return (name, number(support), *cells)
+    return (name, number(support if support is None else round(support)), *cells)
 
 
 def majority(report: Report | None, score: str) -> float | None:

@@ -22,6 +22,16 @@ TRAIN = "train."
 DirectionOf = Callable[[str], Direction | None]
 
 
+def family_of(score: str, direction_of: DirectionOf) -> str:
+    """`f1` of the score `f1.rare` where the objective has the pattern `f1.*`, a score per class.
+
+    Nothing for a score of its own, whatever its name holds: `macro_f1`, `segment_f1@0.3`.
+    """
+    parts = score.split(".")
+    heads = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return next((head for head in heads if direction_of(f"{head}.*") is not None), "")
+
+
 def finite(value: object) -> float | None:
     """The value as a number, None for anything that must not enter a table or an average."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

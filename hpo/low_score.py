@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpo import schedule
-from hpo.evidence import TRAIN, finite
+from hpo.evidence import TRAIN, family_of, finite
 from hpo.objective import Epoch
 from hpo.symptom import LEARNED_BY, Symptom, Training, terms_of, ways_of
 from hpo.wording import number
@@ -15,7 +15,7 @@ LOW = 0.05
 
 
 def score_is_low(training: Training) -> Symptom | None:
-    """A headline score (no dot in its name) that should rise is at most 0.05 in the epoch that is kept.
+    """A headline score (of no family such as `f1.*`) that should rise is at most 0.05 in the epoch that is kept.
 
     Only that epoch counts: a correlation begins near 0 in every training. A training of up to five epochs is not
     looked at, nor is one without an epoch to keep.
@@ -36,8 +36,8 @@ def score_is_low(training: Training) -> Symptom | None:
 
 
 def _should_rise(name: str, training: Training) -> bool:
-    headline = name != training.metric.name and "." not in name
-    return headline and training.direction_of(name) == "maximize"
+    of_its_own = name != training.metric.name and not family_of(name, training.direction_of)
+    return of_its_own and training.direction_of(name) == "maximize"
 
 
 def _is_low(epoch: Epoch, name: str) -> bool:

@@ -69,7 +69,7 @@ class Vocabulary:
     defaults: Mapping[str, Value]
     #: Names of the loss terms; each needs a default `loss.<term>_weight`.
     terms: tuple[str, ...]
-    #: Score names, or patterns such as `f1.*`, with the direction that is better.
+    #: Names or patterns of scores, each with the direction that is better; `f1.*` is a family, a score per class.
     scores: Mapping[str, Direction]
     #: Parameters of the group `data` that `prepare` reads; they are fixed within a study.
     prepare_keys: tuple[str, ...] = ()

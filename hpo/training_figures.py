@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from hpo.evidence import baseline_trial, best_trial, finite
+from hpo.evidence import DirectionOf, baseline_trial, best_trial, family_of, finite
 from hpo.figure_style import (
     OTHER,
     count_axis,
@@ -128,26 +128,24 @@ def gradients(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     return _finished(figure, shown, 400)
 
 
-def families(
-    trials: Sequence[TrialRecord], metric: Metric, better: Callable[[str], str | None]
-) -> dict[str, list[str]]:
+def families(trials: Sequence[TrialRecord], metric: Metric, direction_of: DirectionOf) -> dict[str, list[str]]:
     """Families of scores per class, such as `f1.*`, whose better direction is the metric's: family -> names.
 
     Args:
         trials: of the study.
         metric: of the study.
-        better: the direction of a score; None for an unknown name.
+        direction_of: scores and patterns of scores; None for an unknown name.
     """
     names = dict.fromkeys(n for _, epochs in panels(trials, metric) for e in epochs for n in e.validation)
     found: dict[str, list[str]] = {}
     for name in names:
-        family, dot, _ = name.partition(".")
-        if dot and not _is_loss(name) and name != metric.name and better(name) == metric.direction:
+        family = "" if _is_loss(name) or name == metric.name else family_of(name, direction_of)
+        if family and direction_of(name) == metric.direction:
             found.setdefault(family, []).append(name)
     return {family: members for family, members in found.items() if len(members) > 1}
 
 
-def per_class(trials: Sequence[TrialRecord], metric: Metric, names: Sequence[str]) -> go.Figure:
+def per_class(trials: Sequence[TrialRecord], metric: Metric, family: str, names: Sequence[str]) -> go.Figure:
     """A family of scores on validation, a line per class; the metric is the thick grey line."""
     shown = panels(trials, metric)
     figure = _columns(shown)
@@ -157,12 +155,12 @@ def per_class(trials: Sequence[TrialRecord], metric: Metric, names: Sequence[str
         lines = [_line(epochs, [e.get(metric.name) for e in epochs], f"{label(metric.name)} (metric)", style)]
         for index, name in enumerate(names):
             style = {"color": term_colour(index), "dash": dash_of(index), "width": 2}
-            shown_name = label(name.partition(".")[2], 30)
+            shown_name = label(name.removeprefix(f"{family}."), 30)
             lines.append(_line(epochs, [e.get(name) for e in epochs], shown_name, style))
         for line in lines:
             figure.add_trace(line.update(showlegend=column == 1), row=1, col=column)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(title_text=f"{label(names[0].partition('.')[0], 30)}, validation", col=1)
+    figure.update_yaxes(title_text=f"{label(family, 30)}, validation", col=1)
     return _finished(figure, shown, 420)
 
 

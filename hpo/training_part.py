@@ -136,6 +136,6 @@ def _plots(case: Case) -> list[Plot]:
     named = CAPTIONS["gradients"] + (CAPTIONS["terms"] if any(e.gradient_norms for e in shown) else "")
     add("gradients", "Gradient norm", named, training_figures.gradients(trials, metric))
     for number, (family, names) in enumerate(training_figures.families(trials, metric, case.direction_of).items()):
-        drawn = training_figures.per_class(trials, metric, names)
+        drawn = training_figures.per_class(trials, metric, family, names)
         add(f"family-{number}", f"{family} of each class", CAPTIONS["per_class"] + fast, drawn)
     return found

@@ -75,7 +75,7 @@ def unseen(
 
 def _table(study: StudyRecord, found: Predictions, candidate: int | None, place: str) -> str:
     return (
-        f"Trial {candidate}, retrained on each of {len(found.folds)} folds, has predicted the {extent(found.table)} of "
+        f"Trial {candidate}, retrained on each of {len(found.folds)} folds, has predicted the {extent(found.table)} in "
         "their validation parts, each row by the model that was not trained on it. All of them as a table: "
         f"hpo export {study.name} --predictions -o predicted.csv (from {place})."
     )

@@ -134,8 +134,7 @@ class Behaviour(Objective):
 
     def class_counts(self, arrays: Arrays) -> np.ndarray:
         """Frames of each action in a clip."""
-        actions, classes = arrays["action"], len(arrays.info["classes"])
-        return np.stack([(actions == k).sum(1) for k in range(classes)], axis=1).astype(np.int64)
+        return (arrays["action"][..., None] == np.arange(len(arrays.info["classes"]))).sum(1)
 
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
         """What `models.actions.Scaling` holds, of the training clips, and frames of each action, float32 `[class]`."""

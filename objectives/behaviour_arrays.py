@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpo.objective import DataError
-from objectives import behaviour_clips, behaviour_files, behaviour_synthetic, video
+from objectives import behaviour_clips, behaviour_files, behaviour_synthetic, scores, video
 from objectives.behaviour_clips import Clips, Cutting
 from objectives.behaviour_data import Session, Sessions
-from objectives.problems import listing
+from objectives.problems import listing, some
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder
@@ -46,6 +46,8 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
         read = behaviour_synthetic.generate()
     else:
         read = behaviour_files.read(source, data["min_likelihood"], videos=data["videos"])
+    if taken := [name for name in read.classes if name.lower() in scores.AVERAGES]:
+        raise DataError(f"{source}: actions are called like rows of reports: {some(taken)}; rename them")
     clips = behaviour_clips.cut(read, Cutting.of(data), source)
     sizes = _sizes(read, source)
     _write_points(read, clips, sizes, folder)
@@ -141,9 +143,9 @@ def _mirror(points: tuple[str, ...]) -> np.ndarray:
 
 def _rarity(action: np.ndarray, classes: int) -> np.ndarray:
     """Of each clip, float32 `[row]`; 1 where nothing is annotated."""
-    held = np.stack([(action == k).any(axis=1) for k in range(classes)], axis=1)
+    held = (action[..., None] == np.arange(classes)).any(axis=1)
     share = np.bincount(action[action >= 0], minlength=classes) / max((action >= 0).sum(), 1)
-    return np.where(held, share, 1.0).min(axis=1).astype(np.float32)
+    return np.where(held, share, 1.0).min(axis=1, initial=1.0).astype(np.float32)
 
 
 def _write_video(read: Sessions, clips: Clips, side: int, folder: ArrayFolder) -> None:
@@ -169,8 +171,8 @@ def _notes(read: Sessions, groups: int, sizes: Mapping[str, tuple[int, int]]) ->
     if guessed:
         width, height = sizes[guessed[0]]
         notes.append(
-            f"the frame of {len(guessed)} sessions is taken to be {width} x {height} pixels, which holds all points; "
-            "name width and height in sessions.csv where it is not"
+            f"a frame is taken to have {width} x {height} pixels, which holds all points of {some(guessed, 4)}; where "
+            "it has not, name width and height in sessions.csv"
         )
     if groups == 1 and not read.unlabelled:
         notes.append(

@@ -43,8 +43,7 @@ def figures(predictions: Columns, examples: Columns, info: Mapping[str, Any]) ->
 
 def frames(predictions: Columns, classes: Sequence[str]) -> Shown | None:
     """The confusion of frames."""
-    shown = confusion(predictions, classes, "Action of each frame: truth and prediction")
-    return shown and (shown[0], f"A row is a frame. {shown[1]}", shown[2])
+    return confusion(predictions, classes, "Action of each frame: truth and prediction", "frames")
 
 
 def segments(predictions: Columns, classes: Sequence[str]) -> Shown | None:

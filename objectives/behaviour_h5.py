@@ -21,6 +21,9 @@ from objectives.behaviour_points import Track, layout, track
 ENDINGS = (".h5", ".hdf5")
 _VALUES, _COLUMNS = "values_block_0", "values_block_0_kind"
 _WAY_OUT = "give the CSV that DeepLabCut writes beside it (save_as_csv, or analyze_videos_converth5_to_csv)"
+#: A file that is damaged or made up may claim more rows than fit into memory; deflate packs about 1030 bytes into one
+#: (RFC 1951: 258 bytes in two bits).
+_MOST_PACKED = 1032
 _MARK = object()
 
 
@@ -63,6 +66,9 @@ def _table(opened: h5py.File) -> h5py.Dataset:
     blocks = [name for name in found[0].dtype.names or () if name.startswith("values_block_")]
     if blocks != [_VALUES]:
         raise _OtherLayout(f"the table has {', '.join(blocks) or 'no values'} where DeepLabCut has {_VALUES}")
+    held, claimed = Path(opened.filename).stat().st_size, found[0].size * found[0].dtype.itemsize
+    if claimed > _MOST_PACKED * held:
+        raise _OtherLayout(f"the table claims {found[0].size} rows, {claimed} bytes, in a file of {held}")
     return found[0]
 
 

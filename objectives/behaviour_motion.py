@@ -31,7 +31,7 @@ REST = np.array([[0.5, 0], [0.28, 0.12], [0.28, -0.12], [-0.2, 0.2], [-0.2, -0.2
 CAGE = np.array([0.65, 0.3])
 #: Phases of the paws in a walk, in cycles: diagonal pairs swing together.
 GAIT = {1: 0.0, 2: 0.5, 3: 0.5, 4: 0.0}
-TWITCHES_PER_S, STEPS_PER_S = 0.12, 0.35
+TWITCHES_PER_S, STEPS_PER_S = 0.2, 0.4
 
 
 @dataclass(frozen=True, kw_only=True)

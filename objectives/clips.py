@@ -5,8 +5,8 @@ of `torch.func.vmap` may differ in it, as in `objectives.images`. In this order 
 video changed in brightness and contrast about the clip's mean grey level and made noisy, its points jittered, and
 frames dropped. Grey levels are rounded and clamped once, at the end.
 
-Frames that pad a clip behind its session's end roll along; what their video holds stays as it is, and counts for no
-mean.
+Frames that pad a clip behind its session's end roll along, are in no mean, and keep their grey levels. The bars about
+a frame in its square are part of the picture, and change with it.
 
 Shape legend: `rows` clips of a batch, `time` their frames, `point` the tracked points, `side` pixels of the height and
 of the width of a video's squares (`objectives.video`).

@@ -21,8 +21,8 @@ HOVER = {"bgcolor": "#F0F0F0"}
 LONGEST = 22
 
 
-def confusion(predictions: Columns, classes: Sequence[str], title: str) -> Shown | None:
-    """Truth down, prediction across, as counts; the shade is the share of the row. None where nothing has a class."""
+def confusion(predictions: Columns, classes: Sequence[str], title: str, entries: str = "rows") -> Shown | None:
+    """Truth down, prediction across, as counts; the shade is the share of the truth. None where nothing has a class."""
     counts = counted(predictions, classes)
     support = counts.sum(1, keepdims=True)
     if not counts.any():
@@ -45,7 +45,8 @@ def confusion(predictions: Columns, classes: Sequence[str], title: str) -> Shown
             ygap=1,
             showscale=False,  # it would take the room of two classes
             hoverlabel=HOVER,
-            hovertemplate="truth %{y}<br>predicted %{x}<br>%{customdata} rows, %{z:.0%} of the row<extra></extra>",
+            hovertemplate="truth %{y}<br>predicted %{x}<br>%{customdata} "
+            f"{entries}, %{{z:.0%}} of the truth<extra></extra>",
         )
     )
     ticks = {"type": "category", "tickvals": names, "ticktext": [short(name) for name in classes], "showgrid": False}
@@ -53,8 +54,8 @@ def confusion(predictions: Columns, classes: Sequence[str], title: str) -> Shown
     figure.update_xaxes(title_text="predicted", title_standoff=12, autotickangles=[0, 90], **ticks)
     figure.update_yaxes(title_text="truth", autorange="reversed", **ticks)
     caption = (
-        f"{counts.sum()} rows with a class, {np.trace(counts) / counts.sum():.0%} of them on the diagonal; always to "
-        f"say the most frequent class would be right for {support.max() / counts.sum():.0%}. The shade is the "
+        f"{counts.sum()} {entries} with a class, {np.trace(counts) / counts.sum():.0%} of them on the diagonal; always "
+        f"to say the most frequent class would be right for {support.max() / counts.sum():.0%}. The shade is the "
         "share of a row; a column that is filled throughout is a class that the network says of everything."
     )
     return title, caption, figure.update_layout(height=max(430, 240 + 28 * len(classes)))

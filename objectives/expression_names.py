@@ -13,12 +13,10 @@ from typing import Any
 
 from objectives.expression_labels import UNIT, read_text
 from objectives.problems import near, some
+from objectives.scores import AVERAGES
 
 #: What rows of reports are called beside the classes, and columns of predictions.
-TAKEN = (
-    *("accuracy", "balanced accuracy", "micro avg", "macro avg", "weighted avg"),
-    *("truth", "prediction", "file", "group", "row", "fold"),
-)
+TAKEN = (*AVERAGES, "truth", "prediction", "file", "group", "row", "fold")
 
 _KEYS = ("classes", "action_units")
 #: What else they are called, but not here.

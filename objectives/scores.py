@@ -22,6 +22,9 @@ CLASSIFICATION: Mapping[str, Direction] = MappingProxyType(
     dict.fromkeys(("macro_f1", "weighted_f1", "micro_f1", "accuracy", "balanced_accuracy", "f1.*"), "maximize")
 )
 
+#: Rows of `classification_report` that are no class.
+AVERAGES = ("micro avg", "macro avg", "weighted avg", "accuracy", "balanced accuracy")
+
 
 def confusion(logits: Tensor, target: Tensor) -> Tensor:
     """Count truth against prediction.

@@ -180,6 +180,12 @@ def test_only_headline_scores_that_should_rise_are_asked_to(name: str) -> None:
     assert NEAR_0 not in seen(beside(lambda _: 0.0, name))
 
 
+def test_a_dot_in_the_name_of_a_score_of_its_own_hides_it_from_nobody() -> None:
+    """Only a family that the objective declares, such as `f1.*`, is left to the report of its classes."""
+    found = seen(beside(lambda _: 0.0, "segment_f1@0.3"), direction_of={"segment_f1@0.3": "maximize"}.get)
+    assert found[NEAR_0].evidence.startswith("in epoch 20, which is kept: segment_f1@0.3 0,")
+
+
 def test_neither_a_missing_score_nor_a_short_training_is_near_zero() -> None:
     assert NEAR_0 not in seen(beside(lambda _: float("nan")))
     assert NEAR_0 not in seen(beside(lambda _: 0.0)[:5])
@@ -364,7 +370,7 @@ def test_the_report_of_both_stands_side_by_side_with_the_difference() -> None:
     before, after = (replace(epoch(1), report={n: r for n, r in each.items() if n != "accuracy"}) for each in reports)
     heads, rows = side_by_side(before, after)
     assert heads == (
-        *("class", "rows", "precision, baseline", "best", "recall, baseline", "best", "f1-score, baseline", "best"),
+        *("class", "support", "precision, baseline", "best", "recall, baseline", "best", "f1-score, baseline", "best"),
         "difference",
     )
     assert [row[0] for row in rows] == ["a", "b", "c", "macro avg", "weighted avg"]
@@ -372,5 +378,5 @@ def test_the_report_of_both_stands_side_by_side_with_the_difference() -> None:
     written = [f"{value:.3f}" for value in b] + [f"{b[5] - b[4]:+.3f}"]
     assert rows[1] == ("b", str(int((truth == 1).sum())), *written)
     alone, few = side_by_side(None, after)
-    assert alone == ("class", "rows", "precision", "recall", "f1-score") and len(few) == 5
+    assert alone == ("class", "support", "precision", "recall", "f1-score") and len(few) == 5
     assert side_by_side(None, epoch(1)) == ((), [])

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from hpo import figure_style, figures, training_figures
-from hpo.objective import Direction, Epoch, Metric
+from hpo.objective import Direction, Epoch, Metric, Vocabulary
 from hpo.records import TrialRecord
 from tests import made_up
 from tests.test_diagnosis import epoch
@@ -115,9 +115,31 @@ def test_a_family_of_scores_has_a_line_per_class() -> None:
     shown = trials([replace(e, validation={**e.validation, **others}) for e in epochs])
     found = training_figures.families(shown, Metric("f1.macro", "maximize"), better)
     assert found == {"f1": ["f1.rare", "f1.often"]}
-    figure = training_figures.per_class(shown, F1, found["f1"])
+    figure = training_figures.per_class(shown, F1, "f1", found["f1"])
     assert points(figure, "rare") == [{1: 0.1, 3: 0.1}] * 2
     assert points(figure, "macro_f1 (metric)")[0] == {1: 0.5, 3: 0.5}
+
+
+def test_a_dot_in_a_name_makes_no_family() -> None:
+    """Those that the objective declares do, also where names of the family or of its classes hold dots."""
+    names = Vocabulary()
+    names.name, names.terms = "clips", ()
+    names.scores = dict.fromkeys(("segment_f1@0.1", "segment_f1@0.3", "f1.*", "f1@0.3.*"), "maximize")
+
+    def direction_of(name: str) -> Direction | None:
+        try:
+            return names.metric(name).direction
+        except KeyError:
+            return None
+
+    scores = {"segment_f1@0.1": 0.3, "segment_f1@0.3": 0.2}
+    scores |= {"f1.0.5 s": 0.4, "f1.walk": 0.5, "f1@0.3.0.5 s": 0.1, "f1@0.3.walk": 0.2}
+    shown = trials([by_hand(1, 1.0, 1.0, validation=scores)])
+    found = training_figures.families(shown, F1, direction_of)
+    assert found == {"f1": ["f1.0.5 s", "f1.walk"], "f1@0.3": ["f1@0.3.0.5 s", "f1@0.3.walk"]}
+    figure = training_figures.per_class(shown, F1, "f1@0.3", found["f1@0.3"])
+    assert points(figure, "0.5 s") == [{1: 0.1}] * 2
+    assert figure.layout.yaxis.title.text == "f1@0.3, validation"
 
 
 def test_more_terms_than_colours_differ_by_their_dash() -> None:

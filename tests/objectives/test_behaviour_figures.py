@@ -249,7 +249,7 @@ def test_a_clip_left_out_in_the_middle_of_a_row_ends_a_segment() -> None:
 def test_what_is_not_annotated_has_only_its_predictions_and_nothing_has_no_figure() -> None:
     said, truth = drawn()
     assert [title for title, _, _ in figures(columns(said, truth), {}, INFO)] == TITLES
-    assert shown(figures(columns(said, truth), {}, INFO)[1])[0].startswith("A row is a frame. 1970 rows with a class")
+    assert shown(figures(columns(said, truth), {}, INFO)[1])[0].startswith("1970 frames with a class")
     nobody = columns(said, {name: np.full_like(labels, -1) for name, labels in truth.items()})
     assert [title for title, _, _ in figures(nobody, {}, INFO)] == TITLES[:1]
     assert marks(shown(ethogram(nobody, INFO))[1]) == {}, "nothing is rare where nothing is known"

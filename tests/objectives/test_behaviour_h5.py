@@ -140,6 +140,16 @@ def test_a_damaged_file_is_a_problem(tmp_path: Path) -> None:
     assert found.startswith("a.h5: ") and found.endswith(WAY_OUT)
 
 
+def test_rows_that_a_file_only_claims_are_not_given_memory(tmp_path: Path) -> None:
+    path = pytables(tmp_path / "a.h5", np.ones((4, 3)), COLUMNS)
+    with h5py.File(path, "r+") as opened:
+        dtype = opened["df_with_missing/table"].dtype
+        opened.create_dataset("other/table", (10**10,), dtype, chunks=(1000,))
+        del opened["df_with_missing"]
+    (found,) = problems(path)
+    assert "the table claims 10000000000 rows, 320000000000 bytes, in a file of " in found
+
+
 def test_links_out_of_a_file_are_not_followed(tmp_path: Path) -> None:
     dlc_h5(tmp_path / "a.h5", numbers(0))
     with h5py.File(tmp_path / "b.h5", "w") as opened:
