@@ -1,13 +1,11 @@
-"""What `prepare` writes of folders of sessions: units, sides, rarity, and the right picture beside the right points."""
+"""What `prepare` writes of folders of sessions: units, sides, rarity, and what is said of it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -15,24 +13,12 @@ from hpo.arrays import Arrays, open_arrays
 from hpo.objective import DataError
 from hpo.predictions import long
 from objectives.behaviour import Behaviour
+from tests.objectives.behaviour_arrays import SHORT, prepared, session
 from tests.objectives.behaviour_folders import FRAMES, GOOD, actions, dlc_csv, numbers, write
-
-#: What differs from the defaults: clips as short as the folders of the tests.
-SHORT: Mapping[str, Any] = {"data.train_T": FRAMES, "data.val_T": FRAMES}
-
-
-def prepared(source: Path, folder: Path, **values: Any) -> Arrays:
-    given = {**SHORT, **{name.replace("__", "."): value for name, value in values.items()}}
-    return open_arrays(Behaviour(), source, given, folder / "cache")
 
 
 def good(folder: Path, changes: Mapping[str, str | None] | None = None, **values: Any) -> Arrays:
     return prepared(write(folder / "source", changes), folder, **values)
-
-
-def session(arrays: Arrays, name: str) -> np.ndarray:
-    """The rows of a session."""
-    return np.flatnonzero(arrays["session"] == arrays.info["sessions"].index(name))
 
 
 def one(
@@ -102,7 +88,7 @@ def test_a_named_frame_is_the_unit(tmp_path: Path) -> None:
     arrays = one(tmp_path, at((400, 500), (800, 1000), (0, 0)), about=about)
     np.testing.assert_allclose(arrays["keypoints"][0, :3, 0], [[0.4, 0.5], [0.8, 1.0], [0.0, 0.0]], rtol=1e-6)
     np.testing.assert_allclose(arrays["extent"], [[0.8, 1.0]], rtol=1e-6)
-    assert not any("taken to be" in note for note in arrays.info["notes"])
+    assert not any("is taken to have" in note for note in arrays.info["notes"])
 
 
 @pytest.mark.parametrize(
@@ -123,10 +109,8 @@ def test_an_unknown_frame_is_the_smallest_format_that_holds_all_points(
     x, y = farthest
     np.testing.assert_allclose(arrays["keypoints"][0, 1, 0], [x / width, y / width], rtol=1e-6)
     np.testing.assert_allclose(arrays["extent"], [[1.0, height / width]], rtol=1e-6)
-    assert any(
-        note.startswith(f"the frame of 1 sessions is taken to be {width} x {height} pixels") and "sessions.csv" in note
-        for note in arrays.info["notes"]
-    )
+    said = f"a frame is taken to have {width} x {height} pixels, which holds all points of rat; "
+    assert any(note.startswith(said) and "sessions.csv" in note for note in arrays.info["notes"])
 
 
 def test_unknown_frames_of_one_source_are_scaled_alike(tmp_path: Path) -> None:
@@ -195,97 +179,19 @@ def test_rarity_is_the_share_of_a_clips_rarest_action(tmp_path: Path) -> None:
     assert len(set(expected)) > 1
 
 
-def test_rarity_of_clips_without_annotations_is_one(tmp_path: Path) -> None:
-    source = write(tmp_path / "source", {name: None for name in GOOD if name.startswith("annotations/")})
+@pytest.mark.parametrize("classes", [GOOD["classes.json"], None])
+def test_rarity_of_clips_without_annotations_is_one(tmp_path: Path, classes: str | None) -> None:
+    without = {name: None for name in GOOD if name.startswith("annotations/")}
+    source = write(tmp_path / "source", {**without, "classes.json": classes})
     arrays = open_arrays(Behaviour(), source, SHORT, tmp_path / "cache", labelled=False)
     assert (arrays["rarity"] == 1).all()
     assert arrays.info["unlabelled"]
-    assert (Behaviour().labels(arrays) == -1).all()
+    assert arrays.info["classes"] == (["rest", "walk", "lick"] if classes else [])
 
 
-# ---- videos
-
-WIDTH, HEIGHT = 32, 16
-
-
-def video(path: Path, frames: int, step: int = 3) -> None:
-    """Lossless; every frame is all of one grey level, `10 + step * number`."""
-    path.parent.mkdir(exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "gray"
-        pictures = [np.full((HEIGHT, WIDTH), 10 + step * number, np.uint8) for number in range(frames)]
-        for picture in [*(av.VideoFrame.from_ndarray(one, "gray") for one in pictures), None]:
-            for packet in stream.encode(picture):
-                container.mux(packet)
-
-
-def filmed(folder: Path, *, frames: int = 30, about: str = "", second: int = 30, **values: Any) -> Arrays:
-    """Two sessions; the annotations of the first are of its first and last third alone, those of the last late."""
-    source = folder / "source"
-    for kind in ("keypoints", "annotations"):
-        (source / kind).mkdir(parents=True)
-    for number, name in enumerate(("rat1", "rat2")):
-        points = numbers(number, 1, 30)
-        points[..., :2] = points[..., :2] / 640 * HEIGHT
-        (source / "keypoints" / f"{name}.csv").write_text(dlc_csv(points, ("nose",)))
-    for name, rows in (("rat1_1", 10), ("rat1_3", 8), ("rat2", 30)):
-        (source / "annotations" / f"{name}.csv").write_text(actions([rows % 3] * rows))
-    (source / "classes.json").write_text('{"0": "rest", "1": "walk", "2": "lick"}')
-    if about:
-        (source / "sessions.csv").write_text(about)
-    video(source / "videos" / "rat1.mkv", frames)
-    video(source / "videos" / "rat2.mkv", second, step=5)
-    given = {"data__train_T": 8, "data__val_T": 8, "data__min_frames": 8, "data__context_frames": 2}
-    return prepared(source, folder, **{**given, "data__image_size": 16, **values})
-
-
-def test_every_frame_has_its_own_picture(tmp_path: Path) -> None:
-    """Clips that are left out, cut and padded: the grey level tells session and frame."""
-    arrays = filmed(tmp_path)
-    assert arrays["video"].dtype == np.uint8
-    assert arrays["video"].shape == (len(arrays), 8, 16, 16)
-    frame = arrays["frame"]
-    step = np.where(arrays["session"] == arrays.info["sessions"].index("rat1"), 3, 5)[:, None]
-    expected = np.where(frame >= 0, 10 + step * frame, 0)
-    rat1 = frame[session(arrays, "rat1")]
-    assert sorted(rat1[rat1 >= 0].tolist()) == [*range(10), *range(20, 30)]
-    np.testing.assert_array_equal(arrays["video"][:, :, 4:12].min((2, 3)), expected)
-    np.testing.assert_array_equal(arrays["video"][:, :, 4:12].max((2, 3)), expected)
-    assert not arrays["video"][:, :, [0, 1, 2, 3, 12, 13, 14, 15]].any(), "the frame is wider than high"
-
-
-def test_the_pictures_of_a_short_annotation_are_those_of_its_frames(tmp_path: Path) -> None:
-    """rat1_3 has 8 rows of 10 frames: they belong to frames 22 to 29, of points and pictures alike."""
-    arrays = filmed(tmp_path)
-    rows = session(arrays, "rat1")
-    grey = arrays["video"][rows, :, 8, 8].astype(int)
-    lick = arrays["action"][rows] == 8 % 3
-    assert grey[lick].tolist() == [10 + 3 * number for number in range(22, 30)]
-    nose = numbers(0, 1, 30)[22:, 0, :2] / 640 * HEIGHT / WIDTH
-    np.testing.assert_allclose(arrays["keypoints"][rows][lick][:, 0], nose, rtol=1e-6)
-
-
-def test_the_video_gives_the_unit_unless_it_is_named(tmp_path: Path) -> None:
-    found = filmed(tmp_path)
-    np.testing.assert_allclose(found["extent"], np.tile([1, HEIGHT / WIDTH], (len(found), 1)))
-    named = filmed(tmp_path / "named", about="session,group,width,height\nrat1,A,64,64\nrat2,B,64,64\n")
-    np.testing.assert_allclose(named["extent"], np.ones((len(named), 2)))
-    np.testing.assert_allclose(named["keypoints"], found["keypoints"] / 2, rtol=1e-6)
-
-
-def test_videos_may_be_left_alone(tmp_path: Path) -> None:
-    assert "video" not in list(filmed(tmp_path, frames=7, data__videos=False))
-
-
-def test_videos_of_another_length_are_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(str(tmp_path / "source"))) as error:
-        filmed(tmp_path, frames=29, second=31)
-    assert str(error.value).split("\n  ")[1:] == [
-        f"{name}.mkv: {frames} frames, but the key points of {name} have 30; track the video as it is, or set "
-        "data.videos: false"
-        for name, frames in (("rat1", 29), ("rat2", 31))
-    ]
+def test_actions_called_like_rows_of_reports_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"source: actions are called like rows of reports: Accuracy; rename them$"):
+        good(tmp_path, {"classes.json": '{"0": "rest", "1": "walk", "2": "lick", "3": "Accuracy"}'})
 
 
 # ---- what hpo check and predictions say of it
