@@ -60,7 +60,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     folder.add("rarity", _rarity(clips.action, len(read.classes)))
     if all(session.video for session in read.sessions):
         _write_video(read, clips, int(data["image_size"]), folder)
-    notes = [*read.notes, *clips.notes, *_notes(read, len(groups), sizes)]
+    notes = [*read.notes, *clips.notes, *_notes(read, len(np.unique(number[clips.session])), sizes)]
     return {
         "classes": list(read.classes),
         "points": list(read.points),

@@ -75,8 +75,8 @@ def cut(read: Sessions, cutting: Cutting, source: Path | None) -> Clips:
             files[how] += 1
             if how == SKIPPED:
                 skipped.append(f"{annotation.file} ({len(annotation.action)})")
-            else:
-                actions[stop - len(annotation.action) : stop] = annotation.action[: stop - start]
+            elif not problems:  # a file with too many rows would not fit
+                actions[stop - len(annotation.action) : stop] = annotation.action
         for start, stop in spans:
             for first in range(start, stop, cutting.length):
                 piece = np.arange(first, min(first + cutting.length, stop))

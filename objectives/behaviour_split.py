@@ -29,7 +29,7 @@ def split(arrays: Arrays, held: np.ndarray, folds: int, seed: int) -> Split:
         DataError: fewer groups (or clips) than folds.
     """
     group, names = np.asarray(arrays["group"]), arrays.info["groups"]
-    if len(names) == 1:
+    if len(np.unique(group)) == 1:  # of those that have clips
         group, names = np.arange(len(arrays)), [f"clip {row}" for row in range(len(arrays))]
     reach = [len(np.unique(group[one])) for one in held.T if one.any()]
     testing = bool(reach) and min(reach) >= folds + 2
