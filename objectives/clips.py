@@ -39,7 +39,9 @@ _NOISES = 2**18
 class Strengths:
     """How much a batch is changed; 0 = off, and all 0 gives the batch back bit for bit."""
 
-    jitter: Strength = 0.0  #: standard deviation of noise on each seen coordinate, in its unit; then the frame clips it
+    #: Standard deviation of how far a point is off all through a clip, in its unit; then the frame clips it. Noise that
+    #: is new in every frame would say that resting animals race: steps of training were then unlike any in validation.
+    jitter: Strength = 0.0
     brightness: Strength = 0.0  #: video is scaled by 1 - brightness to 1 + brightness; 0 to 1
     contrast: Strength = 0.0  #: likewise its distance from the clip's mean grey level; 0 to 1
     temporal_drop: Strength = 0.0  #: probability that a frame is blanked; 0 to 1
@@ -77,7 +79,7 @@ def augmented(
     happens = _uniform((_HAPPENS, len(points)), generator, points.device)
     steps, light, depth = _uniform((_AMOUNTS, len(points)), generator, points.device)
     blank = _uniform(length, generator, points.device)
-    shaking = _normal(points.shape, generator, points.device).to(points.dtype)
+    shaking = _normal((len(points), 1, *points.shape[2:]), generator, points.device).to(points.dtype)
     shares = (ROLL_SHARE, _read(strengths.flip, happens), DROP_SHARE, BRIGHTNESS_SHARE, CONTRAST_SHARE, NOISE_SHARE)
     moved, turned, gappy, lit, contrasted, grainy = (
         (draw < share) & chosen for draw, share in zip(happens, shares, strict=True)
@@ -124,7 +126,7 @@ def _mirrored(points: Tensor, extent: Tensor, mirror: Tensor) -> Tensor:
 
 
 def _jittered(points: Tensor, extent: Tensor, shaking: Tensor, std: Tensor) -> Tensor:
-    """With noise of standard deviations `[rows]`, inside the frame; without, also points beyond it stay."""
+    """Every point `shaking` standard deviations `[rows]` off, inside the frame; without, also points beyond it stay."""
     std = std[:, None, None, None]
     inside = (points + shaking * std).clamp_min(0).minimum(extent[:, None, None])
     return torch.where(std > 0, inside, points)
