@@ -251,6 +251,16 @@ def test_by_the_animal_the_distance_between_two_animals_matters() -> None:
     assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)
 
 
+def test_by_the_animal_it_matters_on_which_side_the_other_one_is() -> None:
+    """Each stands on a line of its own: mirrored about the first, all distances and own places stay."""
+    batch = clips(missing=0)
+    batch["keypoints"][..., 0] = torch.tensor([0.5, 0.5, 0.5, 0.7, 0.7])
+    other = {"keypoints": batch["keypoints"].clone()}
+    other["keypoints"][:, :, 3:, 0] = 0.3
+    model = net("animal")
+    assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)
+
+
 # ---- posture
 
 
