@@ -155,6 +155,18 @@ def test_it_matters_whether_a_point_is_seen_where_its_place_is_the_mean() -> Non
     assert 60 in changed(answers(model, batch)["action"], answers(model, hidden)["action"])
 
 
+def test_windows_average_what_is_seen_alone() -> None:
+    """Of an animal that keeps still, a gap leaves every mean as it is: only the encoder's reach notices."""
+    model, batch, at = net(), clips(missing=0), 60
+    batch["keypoints"] = batch["keypoints"][:, :1].repeat(1, TIME, 1, 1)
+    hidden = {"keypoints": batch["keypoints"].clone()}
+    hidden["keypoints"][:, at, 0] = torch.nan
+    apart = (answers(model, batch)["action"] - answers(model, hidden)["action"]).abs().amax((0, 2))
+    found = set(torch.nonzero(apart > ROUNDING["atol"]).flatten().tolist())
+    assert at in found
+    assert found <= set(range(at - 7, at + 8))
+
+
 # ---- how far it sees
 
 
@@ -236,6 +248,16 @@ def test_by_the_animal_the_distance_between_two_animals_matters() -> None:
     model, batch = net("animal"), clips()
     other = {"keypoints": batch["keypoints"].clone()}
     other["keypoints"][:, :, 3:] += 0.2
+    assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)
+
+
+def test_by_the_animal_it_matters_on_which_side_the_other_one_is() -> None:
+    """Each stands on a line of its own: mirrored about the first, all distances and own places stay."""
+    batch = clips(missing=0)
+    batch["keypoints"][..., 0] = torch.tensor([0.5, 0.5, 0.5, 0.7, 0.7])
+    other = {"keypoints": batch["keypoints"].clone()}
+    other["keypoints"][:, :, 3:, 0] = 0.3
+    model = net("animal")
     assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)
 
 

@@ -200,6 +200,26 @@ def test_smoothness_and_its_gradient_are_those_of_ms_tcn() -> None:
     assert (step > 4).any() and (step < 4).any(), "some steps are truncated"
 
 
+def test_smoothness_counts_no_step_from_or_to_padding() -> None:
+    """Also where a clip was rolled, and its padding has frames behind it."""
+    outputs, batch = ({name: value[:1] for name, value in part.items()} for part in answers(2, 20))
+    parts = [slice(0, 6), slice(11, 20)]
+    batch["frame"][:, 6:11] = -1
+    found = Behaviour().losses(outputs, batch, params(), STATISTICS)["smoothness"]
+    alone = [
+        Behaviour().losses(
+            {name: value[:, part] for name, value in outputs.items()},
+            {name: value[:, part] for name, value in batch.items() if name != "frame"}
+            | {"frame": torch.arange(part.stop - part.start)[None]},
+            params(),
+            STATISTICS,
+        )["smoothness"]
+        for part in parts
+    ]
+    assert float(found[1]) == 5 + 8
+    torch.testing.assert_close(found, (alone[0][0] + alone[1][0], alone[0][1] + alone[1][1]))
+
+
 # ---- sums and scores
 
 

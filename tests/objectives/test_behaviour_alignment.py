@@ -23,7 +23,7 @@ SETTINGS = {
     **{"data.train_T": 180, "data.batch_size": 4, "model.width": 24, "model.layers": 5},
     **{"optimizer.lr": 1e-2, "loss.keypoints_weight": 0.1},
 }
-EPOCHS, UNSEEN = 20, 3
+EPOCHS, UNSEEN = 25, 3
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def at_start(arrays: Arrays, folder: Path) -> Arrays:
 
 
 def scores(trained_on: Arrays, true: Arrays) -> dict[str, float]:
-    """Trained on the animals but the last, and scored on these by the true labels."""
+    """Trained on files of 345 rows, of the animals but the last, and scored on all clips of these by true labels."""
     cpu, given = torch.device("cpu"), Params.from_flat(Behaviour().parameters() | SETTINGS)
     unseen = true["group"] >= len(true.info["groups"]) - UNSEEN
-    fold = Fold(0, np.flatnonzero(~unseen), np.zeros(0, np.int64))
+    fold = Fold(0, np.setdiff1d(late(true), np.flatnonzero(unseen)), np.zeros(0, np.int64))
     feed, metric = Feed(trained_on, cpu), Behaviour().metric("macro_f1")
     run = FoldRun(Behaviour(), trained_on, feed, fold, given, metric, epochs=EPOCHS, seed=0)
     while not run.finished:
@@ -71,9 +71,9 @@ def test_labels_of_half_of_the_clips_come_early_without_the_rule(aligned: Arrays
 def test_a_loader_that_ignores_the_rule_scores_far_lower(aligned: Arrays, tmp_path: Path) -> None:
     """Macro F1 of the frames of unseen animals, the same training otherwise.
 
-    Seen with three seeds: 0.63 to 0.65 with the rule, 0.48 to 0.50 without, a difference of 0.14 to 0.16. Shakes of a
-    paw, shorter than the shift, are hardly found any more: F1 0.45 to 0.55 and 0.00 to 0.07.
+    Seen with three seeds: 0.60 to 0.61 with the rule, 0.38 to 0.41 without, a difference of 0.19 to 0.22. Shakes of a
+    paw, about as short as the shift, are no longer found: F1 0.39 to 0.48 and 0.00 to 0.01.
     """
     right, wrong = scores(aligned, aligned), scores(at_start(aligned, tmp_path / "start"), aligned)
-    assert right["macro_f1"] > wrong["macro_f1"] + 0.1
+    assert right["macro_f1"] > wrong["macro_f1"] + 0.12  # some 0.07 less than was seen
     assert right["f1.paw_shake"] > 2 * wrong["f1.paw_shake"]
