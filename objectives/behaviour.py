@@ -238,10 +238,12 @@ class Behaviour(Objective):
         return columns | ({"time_s": frame / rate[:, None]} if fps else {})
 
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-        """Points are told apart by their order, actions by their numbers: other names, other numbers."""
+        """Points are told apart by their order, actions by their numbers; who has learnt to look has to see."""
         for what, key in (("points", "points"), *((("actions", "classes"),) if not info["unlabelled"] else ())):
             if list(info[key]) != list(trained[key]):
                 return f"the {what} are {', '.join(info[key])}; the model was trained on {', '.join(trained[key])}"
+        if trained["video"] and not info["video"]:
+            return "there are no videos; the model was trained with videos"
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:

@@ -58,7 +58,8 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     folder.add("group", number.astype(np.int64)[clips.session])
     folder.add("mirror", np.tile(_mirror(read.points), (len(clips.session), 1)))
     folder.add("rarity", _rarity(clips.action, len(read.classes)))
-    if all(session.video for session in read.sessions):
+    filmed = all(session.video for session in read.sessions)
+    if filmed:
         _write_video(read, clips, int(data["image_size"]), folder)
     notes = [*read.notes, *clips.notes, *_notes(read, len(np.unique(number[clips.session])), sizes)]
     return {
@@ -70,6 +71,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
         "groups": groups.tolist(),
         "fps": {session.name: session.fps for session in read.sessions if session.fps},
         "files": dict(clips.files),
+        "video": filmed,
         "notes": notes,
         "synthetic": source is None,
         "unlabelled": read.unlabelled,

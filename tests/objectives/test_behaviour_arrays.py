@@ -231,7 +231,7 @@ def test_identify_gives_no_time_without_a_rate(tmp_path: Path) -> None:
 
 
 def test_a_model_fits_data_of_its_points_and_actions_alone() -> None:
-    trained = {"points": ["nose", "tail"], "classes": ["rest", "walk"], "unlabelled": ""}
+    trained = {"points": ["nose", "tail"], "classes": ["rest", "walk"], "unlabelled": "", "video": False}
     misfit = Behaviour().misfit
     assert misfit(trained, trained) == ""
     turned = misfit({**trained, "points": ["tail", "nose"]}, trained)
@@ -241,3 +241,11 @@ def test_a_model_fits_data_of_its_points_and_actions_alone() -> None:
     without = {**trained, "classes": [], "unlabelled": "no annotation files"}
     assert misfit(without, trained) == ""
     assert misfit({**without, "points": ["nose"]}, trained).startswith("the points are nose; ")
+
+
+def test_a_model_that_looks_at_videos_is_not_used_without() -> None:
+    """Its net would leave out what the camera saw, and say something all the same."""
+    blind = {"points": ["nose"], "classes": ["rest", "walk"], "unlabelled": "", "video": False}
+    seeing = {**blind, "video": True}
+    assert Behaviour().misfit(blind, seeing) == "there are no videos; the model was trained with videos"
+    assert Behaviour().misfit(seeing, blind) == Behaviour().misfit(seeing, seeing) == ""
