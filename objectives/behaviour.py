@@ -244,6 +244,11 @@ class Behaviour(Objective):
                 return f"the {what} are {', '.join(info[key])}; the model was trained on {', '.join(trained[key])}"
         if trained["video"] and not info["video"]:
             return "there are no videos; the model was trained with videos"
+        if info["guessed"] and info["guessed"] not in trained["frames"]:
+            return (
+                f"a frame is taken to have {info['guessed']} pixels, which holds all points, but those that the model "
+                f"was trained on have {' or '.join(trained['frames'])}; name width and height in sessions.csv"
+            )
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
