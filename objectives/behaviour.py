@@ -143,11 +143,11 @@ class Behaviour(Objective):
         ways = torch.linalg.vector_norm(points.diff(dim=1), dim=-1)
         ways = ways[torch.isfinite(ways)]
         animal = torch.eye(len(arrays.info["animals"]))[torch.tensor(arrays.info["animal"])].T.contiguous()
-        _, size = posture(points, animal, torch.tensor(1.0))
+        _, size = posture(points, animal, torch.tensor(torch.nan))
         found = {
             "place": place,
             "speed": (ways.mean() if len(ways) else torch.tensor(1.0)).clamp_min(1e-6),
-            "body": size.mean(),
+            "body": size.nanmean().nan_to_num(1.0),  # clips that show no two points of an animal say nothing of it
             "animal": animal,
             "class_rows": torch.from_numpy(self.class_counts(arrays)[rows].sum(0).astype(np.float32)),
         }

@@ -263,3 +263,13 @@ def test_a_guessed_frame_that_is_not_the_models_is_refused(tmp_path: Path) -> No
     for number, named in enumerate((camera, camera.replace("640,480", "320,240"))):
         assert Behaviour().misfit(one(tmp_path / f"named{number}", corner, about=named).info, trained) == ""
     assert Behaviour().misfit(one(tmp_path / "alike", at((500, 9))).info, trained) == ""
+
+
+def test_a_clip_of_single_points_says_nothing_of_the_size_of_animals(tmp_path: Path) -> None:
+    alone = numbers(12)
+    alone[:, 1:] = np.nan
+    arrays = good(tmp_path, {"keypoints/rat12.csv": dlc_csv(alone)})
+    every, others = np.arange(len(arrays)), np.setdiff1d(np.arange(len(arrays)), session(arrays, "rat12"))
+    sizes = [Behaviour().statistics(arrays, rows)["body"] for rows in (every, others, session(arrays, "rat12"))]
+    assert 0 < sizes[0] == sizes[1] < 0.5
+    assert sizes[2] == 1
