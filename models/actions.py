@@ -124,8 +124,12 @@ class ActionNet(nn.Module):
         return {name: torch.cat([one[name] for one in said], 1) for name in said[0]}
 
     def _whole(self, points: Tensor, video: Tensor | None) -> dict[str, Tensor]:
-        centre, body = posture(points, self.animal, self.body)
-        features = self.points(self._read(points, centre, body))
+        # In mixed precision matrix products have 16 bits, in which a place is a multiple of pixels, as is a way.
+        with torch.autocast(points.device.type, enabled=False):
+            centre, body = posture(points, self.animal, self.body)
+            own = torch.einsum("btac,ap->btpc", centre, self.animal)
+            told = self._read(points, centre, own, body)
+        features = self.points(told)
         if self.picture is not None and video is not None:
             features = features + self.picture((video.to(features.dtype) / 255 - self.grey[0]) / self.grey[1])
         features = self.head_dropout(F.relu(self.norm(self.encoder(features))))
@@ -133,17 +137,18 @@ class ActionNet(nn.Module):
         said = self.keypoints(features).unflatten(-1, (-1, 2)).to(self.place.dtype)
         if self.unit == "frame":
             return {"action": self.action(features), "keypoints": self.place[0] + self.place[1] * said}
-        own = torch.einsum("btac,ap->btpc", centre, self.animal)
         return {"action": self.action(features), "keypoints": own + body[:, None, None, None] * said}
 
-    def _read(self, points: Tensor, centre: Tensor, body: Tensor) -> Tensor:
-        """What the encoder is told of each frame, `[batch, time, feature]`; 0 = not seen."""
+    def _read(self, points: Tensor, centre: Tensor, own: Tensor, body: Tensor) -> Tensor:
+        """What the encoder is told of each frame, `[batch, time, feature]`; 0 = not seen.
+
+        `centre` of each animal, `own` of the animal that each point belongs to.
+        """
         seen = torch.isfinite(points)
         moved = points.diff(dim=1, prepend=points[:, :1])
         if self.unit == "frame":
             where, zoom = (points - self.place[0]) / self.place[1], torch.ones_like(body)
         else:
-            own = torch.einsum("btac,ap->btpc", centre, self.animal)
             where, zoom = (points - own) / body[:, None, None, None], body / self.body
         # Tracks jump: asinh is linear for the ways of a body and logarithmic for leaps across the frame.
         moved = torch.asinh(moved / (self.speed * zoom[:, None, None, None]))

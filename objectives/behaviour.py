@@ -143,11 +143,11 @@ class Behaviour(Objective):
         ways = torch.linalg.vector_norm(points.diff(dim=1), dim=-1)
         ways = ways[torch.isfinite(ways)]
         animal = torch.eye(len(arrays.info["animals"]))[torch.tensor(arrays.info["animal"])].T.contiguous()
-        _, size = posture(points, animal, torch.tensor(1.0))
+        _, size = posture(points, animal, torch.tensor(torch.nan))
         found = {
             "place": place,
             "speed": (ways.mean() if len(ways) else torch.tensor(1.0)).clamp_min(1e-6),
-            "body": size.mean(),
+            "body": size.nanmean().nan_to_num(1.0),  # clips that show no two points of an animal say nothing of it
             "animal": animal,
             "class_rows": torch.from_numpy(self.class_counts(arrays)[rows].sum(0).astype(np.float32)),
         }
@@ -238,10 +238,17 @@ class Behaviour(Objective):
         return columns | ({"time_s": frame / rate[:, None]} if fps else {})
 
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-        """Points are told apart by their order, actions by their numbers: other names, other numbers."""
+        """Points are told apart by their order, actions by their numbers; who has learnt to look has to see."""
         for what, key in (("points", "points"), *((("actions", "classes"),) if not info["unlabelled"] else ())):
             if list(info[key]) != list(trained[key]):
                 return f"the {what} are {', '.join(info[key])}; the model was trained on {', '.join(trained[key])}"
+        if trained["video"] and not info["video"]:
+            return "there are no videos; the model was trained with videos"
+        if info["guessed"] and info["guessed"] not in trained["frames"]:
+            return (
+                f"a frame is taken to have {info['guessed']} pixels, which holds all points, but those that the model "
+                f"was trained on have {' or '.join(trained['frames'])}; name width and height in sessions.csv"
+            )
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +58,12 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     folder.add("group", number.astype(np.int64)[clips.session])
     folder.add("mirror", np.tile(_mirror(read.points), (len(clips.session), 1)))
     folder.add("rarity", _rarity(clips.action, len(read.classes)))
-    if all(session.video for session in read.sessions):
+    filmed = all(session.video for session in read.sessions)
+    if filmed:
         _write_video(read, clips, int(data["image_size"]), folder)
-    notes = [*read.notes, *clips.notes, *_notes(read, len(np.unique(number[clips.session])), sizes)]
+    unsaid = [session.name for session in read.sessions if not (session.size or session.video)]
+    guessed = _pixels(sizes[unsaid[0]]) if unsaid else ""  # one for all
+    notes = [*read.notes, *clips.notes, *_notes(read, len(np.unique(number[clips.session])), unsaid, guessed)]
     return {
         "classes": list(read.classes),
         "points": list(read.points),
@@ -70,6 +73,9 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
         "groups": groups.tolist(),
         "fps": {session.name: session.fps for session in read.sessions if session.fps},
         "files": dict(clips.files),
+        "video": filmed,
+        "frames": sorted({_pixels(size) for size in sizes.values()}),
+        "guessed": guessed,
         "notes": notes,
         "synthetic": source is None,
         "unlabelled": read.unlabelled,
@@ -165,14 +171,16 @@ def _write_video(read: Sessions, clips: Clips, side: int, folder: ArrayFolder) -
     array.flush()
 
 
-def _notes(read: Sessions, groups: int, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _notes(read: Sessions, groups: int, unsaid: Sequence[str], guessed: str) -> list[str]:
     notes = []
-    guessed = [session.name for session in read.sessions if session.size is None and session.video is None]
-    if guessed:
-        width, height = sizes[guessed[0]]
+    if unsaid:
         notes.append(
-            f"a frame is taken to have {width} x {height} pixels, which holds all points of {some(guessed, 4)}; where "
-            "it has not, name width and height in sessions.csv"
+            f"a frame is taken to have {guessed} pixels, which holds all points of {some(unsaid, 4)}; where it has "
+            "not, name width and height in sessions.csv"
         )
     if groups == 1 and not read.unlabelled:
         notes.append(

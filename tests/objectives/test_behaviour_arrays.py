@@ -231,7 +231,7 @@ def test_identify_gives_no_time_without_a_rate(tmp_path: Path) -> None:
 
 
 def test_a_model_fits_data_of_its_points_and_actions_alone() -> None:
-    trained = {"points": ["nose", "tail"], "classes": ["rest", "walk"], "unlabelled": ""}
+    trained = {"points": ["nose", "tail"], "classes": ["rest", "walk"], "unlabelled": "", "video": False, "guessed": ""}
     misfit = Behaviour().misfit
     assert misfit(trained, trained) == ""
     turned = misfit({**trained, "points": ["tail", "nose"]}, trained)
@@ -241,3 +241,35 @@ def test_a_model_fits_data_of_its_points_and_actions_alone() -> None:
     without = {**trained, "classes": [], "unlabelled": "no annotation files"}
     assert misfit(without, trained) == ""
     assert misfit({**without, "points": ["nose"]}, trained).startswith("the points are nose; ")
+
+
+def test_a_model_that_looks_at_videos_is_not_used_without() -> None:
+    """Its net would leave out what the camera saw, and say something all the same."""
+    blind = {"points": ["nose"], "classes": ["rest", "walk"], "unlabelled": "", "video": False, "guessed": ""}
+    seeing = {**blind, "video": True}
+    assert Behaviour().misfit(blind, seeing) == "there are no videos; the model was trained with videos"
+    assert Behaviour().misfit(seeing, blind) == Behaviour().misfit(seeing, seeing) == ""
+
+
+def test_a_guessed_frame_that_is_not_the_models_is_refused(tmp_path: Path) -> None:
+    """An animal that keeps to a corner of a frame of 640 x 480 would look twice as large, and move twice as fast."""
+    trained = one(tmp_path / "trained", at((9, 9), (600, 400))).info
+    corner, camera = at((9, 9), (300, 200)), "session,group,width,height\nrat,A,640,480\n"
+    expected = (
+        "a frame is taken to have 320 x 240 pixels, which holds all points, but those that the model was trained on "
+        "have 640 x 480; name width and height in sessions.csv"
+    )
+    assert Behaviour().misfit(one(tmp_path / "corner", corner).info, trained) == expected
+    for number, named in enumerate((camera, camera.replace("640,480", "320,240"))):
+        assert Behaviour().misfit(one(tmp_path / f"named{number}", corner, about=named).info, trained) == ""
+    assert Behaviour().misfit(one(tmp_path / "alike", at((500, 9))).info, trained) == ""
+
+
+def test_a_clip_of_single_points_says_nothing_of_the_size_of_animals(tmp_path: Path) -> None:
+    alone = numbers(12)
+    alone[:, 1:] = np.nan
+    arrays = good(tmp_path, {"keypoints/rat12.csv": dlc_csv(alone)})
+    every, others = np.arange(len(arrays)), np.setdiff1d(np.arange(len(arrays)), session(arrays, "rat12"))
+    sizes = [Behaviour().statistics(arrays, rows)["body"] for rows in (every, others, session(arrays, "rat12"))]
+    assert 0 < sizes[0] == sizes[1] < 0.5
+    assert sizes[2] == 1
