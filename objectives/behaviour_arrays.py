@@ -49,7 +49,8 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     if taken := [name for name in read.classes if name.lower() in scores.AVERAGES]:
         raise DataError(f"{source}: actions are called like rows of reports: {some(taken)}; rename them")
     clips = behaviour_clips.cut(read, Cutting.of(data), source)
-    sizes = _sizes(read, source)
+    films = {session.name: video.facts(session.video) for session in read.sessions if session.video}
+    sizes = _sizes(read, films, source)
     _write_points(read, clips, sizes, folder)
     groups, number = np.unique([session.group for session in read.sessions], return_inverse=True)
     folder.add("frame", clips.frame)
@@ -71,7 +72,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
         "animals": sorted(set(read.animal.tolist())),
         "sessions": [session.name for session in read.sessions],
         "groups": groups.tolist(),
-        "fps": {session.name: session.fps for session in read.sessions if session.fps},
+        "fps": _rates(read, films),
         "files": dict(clips.files),
         "video": filmed,
         "frames": sorted({_pixels(size) for size in sizes.values()}),
@@ -82,18 +83,24 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     }
 
 
-def _sizes(read: Sessions, source: Path | None) -> dict[str, tuple[int, int]]:
+def _rates(read: Sessions, films: Mapping[str, video.Facts]) -> dict[str, float]:
+    """Frames per second of each session where they are said, by sessions.csv or else by its video."""
+    said = {session.name: session.fps or getattr(films.get(session.name), "fps", None) for session in read.sessions}
+    return {name: rate for name, rate in said.items() if rate}
+
+
+def _sizes(read: Sessions, films: Mapping[str, video.Facts], source: Path | None) -> dict[str, tuple[int, int]]:
     """Width and height of each session's frames: as said, or its video's, or the smallest format that holds all."""
     problems: list[str] = []
     known: dict[str, tuple[int, int]] = {}
     for session in read.sessions:
         size = session.size
         if session.video is not None:
-            facts = video.facts(session.video)
-            size = size or (facts.width, facts.height)
-            if facts.frames != session.frames:
+            film = films[session.name]
+            size = size or (film.width, film.height)
+            if film.frames != session.frames:
                 problems.append(
-                    f"{session.video.name}: {facts.frames} frames, but the key points of {session.name} have "
+                    f"{session.video.name}: {film.frames} frames, but the key points of {session.name} have "
                     f"{session.frames}; track the video as it is, or set data.videos: false"
                 )
         if size is not None:
