@@ -15,7 +15,7 @@ the six actions those of the note. `objectives.behaviour_motion` says how an act
   and 4, and every point is off by an amount of its own all through a session. An eighth of the coordinates is lost in stretches, left and right paws are swapped, single points jump.
 
 A random forest on postures and speeds in windows that has seen four mice names the actions of the other four with a
-macro F1 of 0.74 (of the withdrawal 0.38); lined up at the start of the clip, with 0.61 (0.15).
+macro F1 of 0.76 (of the withdrawal 0.47); lined up at the start of the clip, with 0.62 (0.22).
 
 Labels are made of whole numbers alone, so that they are the same on every machine; coordinates may differ in the last
 digits with the machine's mathematics.
