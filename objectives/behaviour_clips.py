@@ -27,7 +27,7 @@ class Cutting:
     """How sessions are cut; all in frames."""
 
     length: int  #: of a clip
-    min_frames: int  #: files with fewer rows are skipped, unless their clip is no longer than that
+    min_frames: int  #: files with fewer rows are skipped, unless they cover all of their clip
     context_frames: int  #: the most that a file may lack at the start of its clip
     clip_frames: int  #: of the clips that annotation files belong to; 0 = the session's, over the number of its clips
 
