@@ -273,3 +273,9 @@ def test_a_clip_of_single_points_says_nothing_of_the_size_of_animals(tmp_path: P
     sizes = [Behaviour().statistics(arrays, rows)["body"] for rows in (every, others, session(arrays, "rat12"))]
     assert 0 < sizes[0] == sizes[1] < 0.5
     assert sizes[2] == 1
+
+
+def test_a_source_of_one_action_is_noted(tmp_path: Path) -> None:
+    said = "every annotated frame is of action 0: there is nothing to tell apart, and its F1 is always 1"
+    assert said in one(tmp_path / "one", at((1, 1), (2, 2))).info["notes"]
+    assert not any("every annotated frame" in note for note in good(tmp_path).info["notes"])
