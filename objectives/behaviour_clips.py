@@ -71,7 +71,7 @@ def cut(read: Sessions, cutting: Cutting, source: Path | None) -> Clips:
         actions = np.full(one.frames, -1, np.int64)
         for annotation in one.annotations if spans else ():
             start, stop = spans[annotation.clip]
-            how = _kind(annotation, stop - start, cutting, problems)
+            how = _kind(annotation, start, stop, cutting, problems)
             files[how] += 1
             if how == SKIPPED:
                 skipped.append(f"{annotation.file} ({len(annotation.action)})")
@@ -123,9 +123,11 @@ def _spans(session: Session, cutting: Cutting, problems: list[str]) -> Iterator[
     yield from ((k * length, (k + 1) * length) for k in range(session.clips))
 
 
-def _kind(annotation: Annotation, frames: int, cutting: Cutting, problems: list[str]) -> str:
-    """How a file covers its clip of so many frames; what the rule does not allow becomes a problem."""
-    rows, lead, file = len(annotation.action), frames - len(annotation.action), annotation.file
+def _kind(annotation: Annotation, start: int, stop: int, cutting: Cutting, problems: list[str]) -> str:
+    """How a file covers its clip, frames `start` to `stop` of the session; what the rule forbids becomes a problem."""
+    frames, rows, file = stop - start, len(annotation.action), annotation.file
+    lead = frames - rows
+    counted = sorted({0, lead, start + lead})  # from the first row, of the clip, of the session
     if lead < 0:
         problems.append(
             f"{file}: {rows} rows for a clip of {frames} frames; are they of another video, or at another frame rate?"
@@ -138,10 +140,11 @@ def _kind(annotation: Annotation, frames: int, cutting: Cutting, problems: list[
             f"{cutting.context_frames}, not {lead}. Raise that where a longer context explains it; else see whether "
             "the file is of another video, or at another frame rate"
         )
-    elif annotation.first_frame not in (0, 1, lead):
+    elif annotation.first_frame not in (*counted, *(first + 1 for first in counted)):
         problems.append(
             f"{file}: its column Frame begins with {annotation.first_frame}, but by their number the {rows} rows "
-            f"belong to frames {lead} to {frames - 1} of a clip of {frames}; count from 0 or from {lead}"
+            f"belong to frames {lead} to {frames - 1} of a clip of {frames}; "
+            f"count from {' or '.join(map(str, counted))}"
         )
     return LAST if lead else WHOLE
 
