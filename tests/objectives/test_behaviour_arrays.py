@@ -151,6 +151,8 @@ def test_points_beyond_a_named_frame_are_refused_those_at_its_edge_are_not(tmp_p
         (("left_ear", "nose", "right_ear"), [2, 1, 0]),
         (("ear_Left", "ear_Right", "paw_left"), [1, 0, 2]),
         (("m1_l_ear", "m1_r_ear", "m2_l_ear", "m2_r_ear"), [1, 0, 3, 2]),
+        (("leftEar", "rightEar", "LPaw", "RPaw"), [1, 0, 3, 2]),
+        (("ear-left", "ear-right", "paw L1", "paw R1", "pawL2", "pawR2"), [1, 0, 3, 2, 5, 4]),
         (("leftover", "rightover", "l"), [0, 1, 2]),
     ],
 )
