@@ -72,7 +72,7 @@ class Behaviour(Objective):
             #: Frames of a clip that are trained on at a time, a window of the clip, and that are validated at a time.
             "data.train_T": 360,
             "data.val_T": 360,
-            #: Annotation files with fewer rows are skipped.
+            #: Annotation files with fewer rows are skipped, unless they cover all of their clip.
             "data.min_frames": 345,
             #: The most rows that a file may lack at the start of its clip, see `objectives.behaviour_clips`.
             "data.context_frames": 15,

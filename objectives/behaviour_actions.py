@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from objectives.behaviour_classes import CLASSES_FILE, MOST_CLASSES, listed
-from objectives.behaviour_csv import Table, plain, ragged, read_table
+from objectives.behaviour_csv import Table, frame_numbers, gaps, plain, ragged, read_table
 from objectives.problems import Mistake, gathered, near, some
 
 FIRST_COLUMN = "frame"
@@ -79,17 +79,12 @@ _cell = lru_cache(maxsize=4096)(plain)
 
 
 def _first_frame(table: Table, wrong: list[Mistake]) -> int:
-    frames = [plain(row[0]) for row in table.rows]
-    numbers = [int(text) if text.isdecimal() and len(text) < 12 else None for text in frames]
-    for line, text, number in zip(table.lines, frames, numbers, strict=True):
+    numbers = frame_numbers(table)
+    for line, row, number in zip(table.lines, table.rows, numbers, strict=True):
         if number is None:
-            wrong.append(Mistake(line, f"Frame is {text[:60]!r}, which is no whole number from 0 on", "no frame"))
-    before = numbers[0]
-    for line, number in zip(table.lines[1:], numbers[1:], strict=True):
-        if number is not None and before is not None and number != before + 1:
-            text = f"Frame is {number} after {before}; frames rise by one: give every frame a row, in order"
-            wrong.append(Mistake(line, text, "order"))
-        before = number
+            text = f"Frame is {plain(row[0])[:60]!r}, which is no whole number from 0 on"
+            wrong.append(Mistake(line, text, "no frame"))
+    wrong += gaps(table, numbers)
     return numbers[0] or 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ KEYS = (
 FORMATS = ((320, 240), (640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 #: Words for the sides of points, of which a mirror image makes one the other.
 SIDES = {"l": "r", "left": "right", "r": "l", "right": "left"}
+#: `left_ear`, `ear-L`, `earL` and `leftEar` name the left one, `leftover` does not.
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^A-Za-z]+")
 
 
 def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -> Mapping[str, Any]:
@@ -65,6 +68,11 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     unsaid = [session.name for session in read.sessions if not (session.size or session.video)]
     guessed = _pixels(sizes[unsaid[0]]) if unsaid else ""  # one for all
     notes = [*read.notes, *clips.notes, *_notes(read, len(np.unique(number[clips.session])), unsaid, guessed)]
+    if len(found := np.unique(clips.action[clips.action >= 0])) == 1:
+        only = read.classes[found[0]]
+        notes.append(
+            f"every annotated frame is of action {only}: there is nothing to tell apart, and its F1 is always 1"
+        )
     return {
         "classes": list(read.classes),
         "points": list(read.points),
@@ -148,8 +156,8 @@ def _mirror(points: tuple[str, ...]) -> np.ndarray:
     number = {name.lower(): k for k, name in enumerate(points)}
 
     def mirrored(name: str) -> int:
-        words = name.lower().split("_")
-        return number.get("_".join(SIDES.get(word, word) for word in words), number[name.lower()])
+        words = map(str.lower, _WORDS.findall(name))
+        return number.get("".join(SIDES.get(word, word) for word in words), number[name.lower()])
 
     return np.asarray([mirrored(name) for name in points], np.int64)
 

@@ -27,7 +27,7 @@ class Cutting:
     """How sessions are cut; all in frames."""
 
     length: int  #: of a clip
-    min_frames: int  #: files with fewer rows are skipped, unless their clip is no longer than that
+    min_frames: int  #: files with fewer rows are skipped, unless they cover all of their clip
     context_frames: int  #: the most that a file may lack at the start of its clip
     clip_frames: int  #: of the clips that annotation files belong to; 0 = the session's, over the number of its clips
 
@@ -71,7 +71,7 @@ def cut(read: Sessions, cutting: Cutting, source: Path | None) -> Clips:
         actions = np.full(one.frames, -1, np.int64)
         for annotation in one.annotations if spans else ():
             start, stop = spans[annotation.clip]
-            how = _kind(annotation, (start, stop), cutting, problems)
+            how = _kind(annotation, start, stop, cutting, problems)
             files[how] += 1
             if how == SKIPPED:
                 skipped.append(f"{annotation.file} ({len(annotation.action)})")
@@ -123,10 +123,11 @@ def _spans(session: Session, cutting: Cutting, problems: list[str]) -> Iterator[
     yield from ((k * length, (k + 1) * length) for k in range(session.clips))
 
 
-def _kind(annotation: Annotation, clip: tuple[int, int], cutting: Cutting, problems: list[str]) -> str:
-    """How a file covers its clip, of which `_spans` tells; what the rule does not allow becomes a problem."""
-    start, frames, rows, file = clip[0], clip[1] - clip[0], len(annotation.action), annotation.file
+def _kind(annotation: Annotation, start: int, stop: int, cutting: Cutting, problems: list[str]) -> str:
+    """How a file covers its clip, frames `start` to `stop` of the session; what the rule forbids becomes a problem."""
+    frames, rows, file = stop - start, len(annotation.action), annotation.file
     lead = frames - rows
+    counted = sorted({0, lead, start + lead})  # from the first row, of the clip, of the session
     if lead < 0:
         problems.append(
             f"{file}: {rows} rows for a clip of {frames} frames; are they of another video, or at another frame rate?"
@@ -139,11 +140,11 @@ def _kind(annotation: Annotation, clip: tuple[int, int], cutting: Cutting, probl
             f"{cutting.context_frames}, not {lead}. Raise that where a longer context explains it; else see whether "
             "the file is of another video, or at another frame rate"
         )
-    elif annotation.first_frame not in {0, 1, lead, lead + 1, start + lead, start + lead + 1}:
+    elif annotation.first_frame not in (*counted, *(first + 1 for first in counted)):
         problems.append(
             f"{file}: its column Frame begins with {annotation.first_frame}, but by their number the {rows} rows "
-            f"belong to frames {lead} to {frames - 1} of a clip of {frames}; count its rows from 0, or its frames from "
-            f"{lead} in the clip or {start + lead} in the session"
+            f"belong to frames {lead} to {frames - 1} of a clip of {frames}; "
+            f"count from {' or '.join(map(str, counted))}"
         )
     return LAST if lead else WHOLE
 

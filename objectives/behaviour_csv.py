@@ -84,6 +84,20 @@ def ragged(table: Table) -> Iterator[str]:
     return gathered(table.file, wrong)
 
 
+def frame_numbers(table: Table) -> list[int | None]:
+    """What the first column says of each row; None where that is no whole number from 0 on."""
+    texts = (plain(row[0]) for row in table.rows)
+    return [int(text) if text.isdecimal() and len(text) < 12 else None for text in texts]
+
+
+def gaps(table: Table, numbers: Sequence[int | None]) -> Iterator[Mistake]:
+    """Rows whose frame does not follow on that of the row before."""
+    for line, before, number in zip(table.lines[1:], numbers, numbers[1:], strict=False):
+        if number is not None and before is not None and number != before + 1:
+            text = f"Frame is {number} after {before}; frames rise by one: give every frame a row, in order"
+            yield Mistake(line, text, "order")
+
+
 def plain(cell: str) -> str:
     """A cell as it is compared: without blanks around it, whole numbers without point (`3.0` is 3), `nan` as empty."""
     text = cell.strip()

@@ -19,7 +19,7 @@ import numpy as np
 from objectives.behaviour_points import Track, layout, track
 
 ENDINGS = (".h5", ".hdf5")
-_VALUES, _COLUMNS = "values_block_0", "values_block_0_kind"
+_FRAMES, _VALUES, _COLUMNS = "index", "values_block_0", "values_block_0_kind"
 _WAY_OUT = "give the CSV that DeepLabCut writes beside it (save_as_csv, or analyze_videos_converth5_to_csv)"
 #: A file that is damaged or made up may claim more rows than fit into memory; deflate packs about 1030 bytes into one
 #: (RFC 1951: 258 bytes in two bits).
@@ -38,6 +38,7 @@ def read_h5(path: Path, file: str, min_likelihood: float, problems: list[str]) -
             table = _table(opened)
             columns = _columns(_pickled(table))
             values = np.asarray(table.fields(_VALUES)[:], np.float64)
+            frames = table.fields(_FRAMES)[:] if _FRAMES in table.dtype.names else np.zeros(0)
     except _OtherLayout as error:
         problems.append(f"{file}: not a table of DeepLabCut: {error}; {_WAY_OUT}")
         return None
@@ -47,6 +48,10 @@ def read_h5(path: Path, file: str, min_likelihood: float, problems: list[str]) -
         return None
     if values.shape != (len(values), len(columns)) or not len(values):
         problems.append(f"{file}: {len(columns)} columns are named, the numbers are {values.shape}; {_WAY_OUT}")
+        return None
+    if frames.dtype.kind in "iu" and len(jumps := np.flatnonzero(np.diff(frames) != 1)):
+        text = f"Frame is {frames[jumps[0] + 1]} after {frames[jumps[0]]}; frames rise by one: give every frame a row"
+        problems.append(f"{file}: {text}, in order")
         return None
     found = layout(columns, file, problems)
     return track(found, values, min_likelihood, file, problems) if found else None

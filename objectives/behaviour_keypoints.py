@@ -6,7 +6,8 @@
     coords,x,y,likelihood,...
     0,351.5,181.7,0.99,...
 
-The first column numbers the frames or names images; rows count, and not what it says. An empty cell or `nan` is not
+The first column numbers the frames or names images. Rows are frames, from 0, whatever number the first one has; numbers
+that leave frames out are refused, since all later rows would be taken for earlier frames. An empty cell or `nan` is not
 seen. A first row of numbers that is empty but for its frame is a frame: pandas takes it for a name of the columns.
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.behaviour_csv import Table, ragged, read_table
+from objectives.behaviour_csv import Table, frame_numbers, gaps, ragged, read_table
 from objectives.behaviour_points import Track, layout, track
 from objectives.problems import Mistake, gathered
 
@@ -45,7 +46,9 @@ def read_csv(path: Path, file: str, min_likelihood: float, problems: list[str]) 
     found = layout([(individual, part, coord) for individual, part, coord in columns], file, problems)
     if len(table.rows) == depth:
         problems.append(f"{file}: no frames below the header; give it some or remove it")
-    values = _numbers(Table(file, table.rows[depth:], table.lines[depth:]), parts, coords, problems)
+    below = Table(file, table.rows[depth:], table.lines[depth:])
+    problems += gathered(file, gaps(below, frame_numbers(below)))
+    values = _numbers(below, parts, coords, problems)
     if found is None or len(problems) > before:
         return None
     return track(found, values, min_likelihood, file, problems)

@@ -151,6 +151,8 @@ def test_points_beyond_a_named_frame_are_refused_those_at_its_edge_are_not(tmp_p
         (("left_ear", "nose", "right_ear"), [2, 1, 0]),
         (("ear_Left", "ear_Right", "paw_left"), [1, 0, 2]),
         (("m1_l_ear", "m1_r_ear", "m2_l_ear", "m2_r_ear"), [1, 0, 3, 2]),
+        (("leftEar", "rightEar", "LPaw", "RPaw"), [1, 0, 3, 2]),
+        (("ear-left", "ear-right", "paw L1", "paw R1", "pawL2", "pawR2"), [1, 0, 3, 2, 5, 4]),
         (("leftover", "rightover", "l"), [0, 1, 2]),
     ],
 )
@@ -273,3 +275,9 @@ def test_a_clip_of_single_points_says_nothing_of_the_size_of_animals(tmp_path: P
     sizes = [Behaviour().statistics(arrays, rows)["body"] for rows in (every, others, session(arrays, "rat12"))]
     assert 0 < sizes[0] == sizes[1] < 0.5
     assert sizes[2] == 1
+
+
+def test_a_source_of_one_action_is_noted(tmp_path: Path) -> None:
+    said = "every annotated frame is of action 0: there is nothing to tell apart, and its F1 is always 1"
+    assert said in one(tmp_path / "one", at((1, 1), (2, 2))).info["notes"]
+    assert not any("every annotated frame" in note for note in good(tmp_path).info["notes"])

@@ -97,8 +97,15 @@ def test_frames_behind_the_last_clip_belong_to_none() -> None:
 
 @pytest.mark.parametrize("first_frame", [0, 1, 15, 16])
 def test_the_column_frame_may_count_from_the_start_of_the_rows_or_of_the_clip(first_frame: int) -> None:
+    """From 0 or from 1."""
     found = clips(session(360, annotation(345, first_frame=first_frame)))
     np.testing.assert_array_equal(found.action, [np.concatenate([nothing(15), np.arange(345)])])
+
+
+@pytest.mark.parametrize("first_frame", [375, 376])
+def test_the_column_frame_may_count_through_the_session(first_frame: int) -> None:
+    found = clips(session(720, annotation(360), annotation(345, 1, first_frame), clips=2))
+    np.testing.assert_array_equal(found.action[1], np.concatenate([nothing(15), np.arange(345)]))
 
 
 def test_a_session_of_one_file_is_its_clip_whatever_clip_frames_says() -> None:
@@ -205,7 +212,13 @@ REFUSED: list[tuple[Session, dict[str, int], str]] = [
         session(360, annotation(345, first_frame=14)),
         {},
         "rat_1.csv: its column Frame begins with 14, but by their number the 345 rows belong to frames 15 to 359 of a "
-        "clip of 360; count its rows from 0, or its frames from 15 in the clip or 15 in the session",
+        "clip of 360; count from 0 or 15",
+    ),
+    (
+        session(720, annotation(360), annotation(345, 1, first_frame=360), clips=2),
+        {},
+        "rat_2.csv: its column Frame begins with 360, but by their number the 345 rows belong to frames 15 to 359 of a "
+        "clip of 360; count from 0 or 15 or 375",
     ),
     (
         session(1081, annotation(360), annotation(360, 2), clips=3),
@@ -249,10 +262,3 @@ def test_files_that_name_no_action_are_an_error() -> None:
     empty = Annotation(file="rat.csv", clip=0, action=nothing(360))
     with pytest.raises(DataError, match=r"^source: no clip is annotated; no annotation file names an action$"):
         clips(session(360, empty))
-
-
-@pytest.mark.parametrize("first", [360, 361, 375, 376])
-def test_the_column_frame_may_count_through_the_session(first: int) -> None:
-    rows = 345 if first > 370 else 360
-    found = clips(session(720, annotation(360), annotation(rows, clip=1, first_frame=first), clips=2))
-    assert (found.action[1] >= 0).sum() == rows

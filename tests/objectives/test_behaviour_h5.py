@@ -55,6 +55,21 @@ def test_the_csv_is_read_where_both_are_there(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.points, numbers(99)[..., :2].astype(np.float32))
 
 
+def test_frames_that_are_left_out_are_said_as_of_a_csv(tmp_path: Path) -> None:
+    """Without the rows in which nothing was seen, all later ones would lie beside other frames' actions."""
+    path = dlc_h5(tmp_path / "rat1.h5", numbers(0))
+    with h5py.File(path, "r+") as opened:
+        rows = opened["df_with_missing/table"][:]
+        rows["index"] += 7
+        opened["df_with_missing/table"][:] = rows
+    assert len(read(path).sessions[0].points) == len(numbers(0))
+    with h5py.File(path, "r+") as opened:
+        rows["index"][2:] += 1
+        opened["df_with_missing/table"][:] = rows
+    said = "Frame is 10 after 8; frames rise by one: give every frame a row, in order"
+    assert problems(path) == [f"rat1.h5: {said}"]
+
+
 class Evil:
     """Makes a file when it is unpickled."""
 

@@ -50,6 +50,17 @@ def test_an_empty_first_row_is_a_frame(tmp_path: Path) -> None:
     np.testing.assert_array_equal(session.points[1:], values[1:, :, :2].astype(np.float32))
 
 
+@pytest.mark.parametrize("first", ["7", "image7.png", "7.0", ""])
+def test_the_first_frame_may_have_any_number_and_frames_may_be_images(tmp_path: Path, first: str) -> None:
+    """Rows are what counts: part of a recording begins somewhere in it."""
+    text = "".join(
+        f"{first.replace('7', str(7 + k - 3))},{line.partition(',')[2]}" if k > 2 else line
+        for k, line in enumerate(dlc_csv(numbers(0)).splitlines(keepends=True))
+    )
+    (session,) = read(file(tmp_path, text)).sessions
+    np.testing.assert_array_equal(session.points, numbers(0)[..., :2].astype(np.float32))
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_table_saved_again_is_read_alike(tmp_path: Path, separator: str) -> None:
     text = dlc_csv(numbers(0))
@@ -117,6 +128,7 @@ def changed(line: int, old: str, new: str) -> str:
             ", in 4 lines, first in line 6:",
         ),
         (changed(6, "2,", "2,gone"), ", line 6: column nose x: 'gone"),
+        (changed(6, "2,", "3,"), ", in 2 lines, first in line 6: Frame is 3 after 1; frames rise by one: give every"),
         (changed(3, "x", "z"), f": 'nose' has a column 'z'; {POINT}"),
         (changed(3, "x", "y"), ": 'nose' has two columns y; keep one, or give its points different names"),
         (
