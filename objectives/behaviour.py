@@ -247,7 +247,8 @@ class Behaviour(Objective):
         if info["guessed"] and info["guessed"] not in trained["frames"]:
             return (
                 f"a frame is taken to have {info['guessed']} pixels, which holds all points, but those that the model "
-                f"was trained on have {' or '.join(trained['frames'])}; name width and height in sessions.csv"
+                f"was trained on have {' or '.join(trained['frames'])}; give a folder whose sessions.csv names width "
+                "and height"
             )
         return ""
 

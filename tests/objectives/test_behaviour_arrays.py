@@ -259,7 +259,7 @@ def test_a_guessed_frame_that_is_not_the_models_is_refused(tmp_path: Path) -> No
     corner, camera = at((9, 9), (300, 200)), "session,group,width,height\nrat,A,640,480\n"
     expected = (
         "a frame is taken to have 320 x 240 pixels, which holds all points, but those that the model was trained on "
-        "have 640 x 480; name width and height in sessions.csv"
+        "have 640 x 480; give a folder whose sessions.csv names width and height"
     )
     assert Behaviour().misfit(one(tmp_path / "corner", corner).info, trained) == expected
     for number, named in enumerate((camera, camera.replace("640,480", "320,240"))):
