@@ -187,6 +187,8 @@ def _fingerprint(source: Path | None, key: Mapping[str, Any], runs: Path) -> str
     source, runs = source.absolute(), runs.absolute()
     inside = runs if source in runs.parents else None
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_data(p, inside))
+    if not files:  # it would have the fingerprint of made-up data
+        raise DataError(f"{source}: the folder holds no files")
     for file in files:
         digest.update(os.fsencode(file.relative_to(source) if source.is_dir() else file.name))
         with file.open("rb") as opened:

@@ -102,7 +102,7 @@ class Behaviour(Objective):
             "loss.class_weights": "none",
             #: Which clips are changed: `all`, or `rare` = those that hold an action below `rare_threshold_share`.
             "augment.apply": "all",
-            #: Standard deviation of noise on the points, as a share of the frame's longer side.
+            #: Standard deviation of how far a point is off all through a clip, as a share of the frame's longer side.
             "augment.jitter": 0.0,
             #: Largest change of the video's brightness and contrast, as a share.
             "augment.brightness": 0.0,
@@ -253,7 +253,7 @@ class Behaviour(Objective):
         return ""
 
     def counts(self, arrays: Arrays) -> dict[str, dict[str, int]]:
-        """Frames of each action, clips of each session, annotation files by how they cover their clips, points."""
+        """Frames of each action, clips of each session, annotation files by how they cover clips, points, videos."""
         frames = dict(zip(arrays.info["classes"], self.class_counts(arrays).sum(0).tolist(), strict=True))
         real = np.asarray(arrays["frame"]) >= 0
         unannotated = int((real & (arrays["action"] < 0)).sum())
@@ -262,9 +262,13 @@ class Behaviour(Objective):
         points = int(real.sum()) * len(arrays.info["points"])
         return {
             "frame": {**frames, "not annotated": unannotated},
-            "clips of session": dict(zip(arrays.info["sessions"], rows.tolist(), strict=True)),
+            "session, in clips": dict(zip(arrays.info["sessions"], rows.tolist(), strict=True)),
             "annotation file": dict(arrays.info["files"]),
             "point": {"seen": seen, "not seen": points - seen},
+            "clip": {
+                "with video": len(arrays) * arrays.info["video"],
+                "without": len(arrays) * (not arrays.info["video"]),
+            },
         }
 
 

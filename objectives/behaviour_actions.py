@@ -69,6 +69,9 @@ def _header(table: Table) -> Iterator[str]:
         yield f"{table.file}, line 1: {form}; {there}"
     elif _ACTION in (name.lower() for name in header) and len(header) > 2:
         yield f"{table.file}, line 1: a column Action and others beside it; {form}; {there}"
+    elif len(header) == 2 and header[1].lower() != _ACTION:
+        # One column of 0 and 1 would make an action of its name, and nothing of all its zeros.
+        yield f"{table.file}, line 1: the second column is called {header[1][:60]!r}; call it Action"
     elif not all(header):
         yield f"{table.file}, line 1: column {1 + header.index('')} has no name; {form}; {there}"
     elif twice := sorted({name for name in header if header.count(name) > 1}):

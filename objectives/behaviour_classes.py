@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from objectives.behaviour_csv import plain, read_text
+from objectives.behaviour_csv import plain
 from objectives.problems import some
+from objectives.texts import read_text
 
 CLASSES_FILE = "classes.json"
 #: More classes than these are another quantity read as a class, such as a time.

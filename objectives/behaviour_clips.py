@@ -89,8 +89,8 @@ def cut(read: Sessions, cutting: Cutting, source: Path | None) -> Clips:
     notes = []
     if skipped:
         notes.append(
-            f"{len(skipped)} annotation files are skipped, since they have fewer rows than data.min_frames: "
-            f"{cutting.min_frames}: {some(skipped)}"
+            f"annotation files with fewer rows than data.min_frames: {cutting.min_frames} are skipped, "
+            f"{len(skipped)} in all: {some(skipped)}"
         )
     if not session:
         raise DataError(f"{source}: no clip is annotated; {' '.join(notes) or 'no annotation file names an action'}")

@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 
 from objectives.problems import Mistake, gathered
+from objectives.texts import read_text
 
 #: What may stand between cells; tables saved again by a spreadsheet have semicolons or tabs.
 SEPARATORS = ",;\t"
@@ -21,22 +22,6 @@ class Table:
     file: str  #: its path in the source, for messages
     rows: Sequence[Sequence[str]]
     lines: Sequence[int]  #: where each row is in the file, from 1
-
-
-def read_text(path: Path, file: str, problems: list[str]) -> str | None:
-    """A file's text without byte order mark; None and a problem where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        problems.append(f"{file}: cannot be read ({error.strerror}); mend that, or remove the file")
-        return None
-    except UnicodeDecodeError as error:
-        problems.append(f"{file}: byte {error.start} is not UTF-8 text; save the file as UTF-8")
-        return None
-    if not text.strip():
-        problems.append(f"{file}: the file is empty; fill it or remove it")
-        return None
-    return text
 
 
 def read_table(path: Path, file: str, problems: list[str]) -> Table | None:

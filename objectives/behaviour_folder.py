@@ -26,7 +26,7 @@ from objectives.behaviour_classes import CLASSES_FILE
 from objectives.behaviour_csv import first_cell, first_line
 from objectives.behaviour_keypoints import HEADER
 from objectives.behaviour_names import VIDEO_ENDINGS
-from objectives.expression_folder import not_text
+from objectives.texts import not_text
 
 _KEYPOINTS, _ANNOTATIONS, _VIDEOS = "keypoints", "annotations", "videos"
 #: What lies beside data and holds none of it.

@@ -12,7 +12,8 @@ the six actions those of the note. `objectives.behaviour_motion` says how an act
 - The annotator begins and ends a bout up to two frames off.
 - Mice differ in size, shape, vigour, tempo, tremor and in the paw that hurts, cameras in place, angle and distance.
 - Tracking is as good as the day: its noise and the share of lost points differ among sessions by factors of up to 10
-  and 4, and every point is off by an amount of its own all through a session. An eighth of the coordinates is lost in stretches, left and right paws are swapped, single points jump.
+  and 4, and every point is off by an amount of its own all through a session. An eighth of the coordinates is lost in
+  stretches, left and right paws are swapped, single points jump.
 
 A random forest on postures and speeds in windows that has seen four mice names the actions of the other four with a
 macro F1 of 0.76 (of the withdrawal 0.47); lined up at the start of the clip, with 0.62 (0.22).

@@ -280,7 +280,7 @@ class Expression(Objective):
 
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
         """Classes and units are numbered by their names: other names, other numbers; pictures alone name none."""
-        if info["unlabelled"]:
+        if info.get("unlabelled"):
             return ""
         for what, key in (("emotions", "classes"), ("action units", "units")):
             if differ := expression_names.difference(info[key], trained[key]):

@@ -22,10 +22,11 @@ from hpo.objective import DataError
 from objectives import expression_labels as label_files
 from objectives import pictures
 from objectives.expression_data import TEST, TRAIN, VALIDATION, Faces
-from objectives.expression_folder import Images, aligned, find, not_text
+from objectives.expression_folder import Images, aligned, find
 from objectives.expression_labels import Labels
 from objectives.expression_names import Names, read_names
 from objectives.problems import Mistake, gathered, listing, some
+from objectives.texts import not_text
 
 EMOTIONS, UNITS, PARTS, GROUPS, CLASSES = "emolabel.txt", "AUlabel.txt", "partition.txt", "groups.csv", "classes.json"
 #: What a part is called where it is counted.

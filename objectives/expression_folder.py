@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -16,6 +16,7 @@ from typing import NoReturn
 from hpo.objective import DataError
 from objectives.pictures import ENDINGS
 from objectives.problems import some
+from objectives.texts import spelled
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Images:
             return ""
         files = "1 file that is no image" if len(self.others) == 1 else f"{len(self.others)} files that are no images"
         were = "was" if len(self.others) == 1 else "were"
-        return f"{files} of a format that is read {were} left out: {some([_spelled(name) for name in self.others])}"
+        return f"{files} of a format that is read {were} left out: {some([spelled(name) for name in self.others])}"
 
     def other_ending(self, names: Iterable[str]) -> str:
         """What to do about names of missing images that have another ending in the folder; empty without any."""
@@ -92,18 +93,6 @@ def aligned(name: str) -> str:
     """What RAF-CE calls the aligned image of another."""
     path = PurePosixPath(name)
     return f"{path.stem}_aligned{path.suffix}"
-
-
-def not_text(names: Iterable[str]) -> Iterator[str]:
-    """Problems with names of files that are no UTF-8; tables and reports could not hold them."""
-    for name in names:
-        if _spelled(name) != name:
-            yield f"{_spelled(name)}: the name of the file is not UTF-8; rename it"
-
-
-def _spelled(name: str) -> str:
-    """A name in text that can be stored and printed."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -26,6 +26,7 @@ from objectives.expression_data import TEST, TRAIN, VALIDATION
 from objectives.expression_folder import Images
 from objectives.pictures import ENDINGS
 from objectives.problems import Mistake, gathered, near, some
+from objectives.texts import read_text
 
 #: Codes of what a face can do (Ekman, Friesen and Hager 2002, Facial Action Coding System): main codes 1 to 28, and of
 #: jaw, cheeks, nostrils and lids up to 46. 3 is for babies alone, 40 (sniff) is behaviour, from 50 on it is head and
@@ -64,7 +65,7 @@ def read_lines(path: Path, images: Images, problems: list[str]) -> Labels:
     """
     found: dict[str, Label] = {}
     wrong: list[Mistake] = []
-    text = read_text(path, problems)
+    text = read_text(path, path.name, problems)
     for number, line in enumerate(text.split("\n") if text else [], start=1):
         content = line.strip()
         names = [content[: ending.end()] for ending in _ENDING.finditer(content)]
@@ -83,7 +84,7 @@ def read_groups(path: Path, problems: list[str]) -> Labels:
     found: dict[str, Label] = {}
     wrong: list[Mistake] = []
     before = len(problems)
-    reader = csv.reader(StringIO(read_text(path, problems) or ""))
+    reader = csv.reader(StringIO(read_text(path, path.name, problems) or ""))
     try:
         header = [name.strip() for name in next(reader, [])]
         strange = _header(header)
@@ -113,22 +114,6 @@ def _header(names: Sequence[str]) -> str:
         return f"no column {' and no column '.join(missing)}; {there}"
     twice = [name for name in ("filename", "group") if names.count(name) > 1]
     return f"more than one column {some(twice)}; keep one" if twice else ""
-
-
-def read_text(path: Path, problems: list[str]) -> str | None:
-    """A file's text with lines however they end; None and a problem for none."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        problems.append(f"{path.name}: cannot be read ({error.strerror}); mend that, or remove the file")
-        return None
-    except UnicodeDecodeError as error:
-        problems.append(f"{path.name}: byte {error.start} is not UTF-8 text; save the file as UTF-8")
-        return None
-    if not text.strip():
-        problems.append(f"{path.name}: the file is empty; fill it or remove it")
-        return None
-    return text
 
 
 def _add(found: dict[str, Label], name: str, label: Label) -> list[Mistake]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from objectives.expression_labels import UNIT, read_text
+from objectives.expression_labels import UNIT
 from objectives.problems import near, some
 from objectives.scores import AVERAGES
+from objectives.texts import read_text
 
 #: What rows of reports are called beside the classes, and columns of predictions.
 TAKEN = (*AVERAGES, "truth", "prediction", "file", "group", "row", "fold")
@@ -33,7 +34,7 @@ class Names:
 
 def read_names(path: Path, problems: list[str]) -> Names:
     """classes.json, with what is wrong with it added to `problems`."""
-    text = read_text(path, problems)
+    text = read_text(path, path.name, problems)
     twice: list[str] = []
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

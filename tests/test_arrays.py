@@ -234,6 +234,15 @@ def test_a_missing_source_is_named(tmp_path: Path) -> None:
         open_arrays(Toy(), tmp_path / "nowhere", {"data.rows": 1}, tmp_path)
 
 
+def test_a_folder_without_files_is_refused_also_where_made_up_data_are_prepared(tmp_path: Path) -> None:
+    """Its content is that of no source: it had the same fingerprint, and was trained as made-up data."""
+    cache, empty = tmp_path / "cache", tmp_path / "empty"
+    empty.mkdir()
+    open_arrays(Toy(), None, {"data.rows": 1}, cache)
+    with pytest.raises(DataError, match=re.escape(f"{empty}: the folder holds no files")):
+        open_arrays(Toy(), empty, {"data.rows": 1}, cache)
+
+
 def test_what_prepare_refuses_comes_through(tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("-3")
     with pytest.raises(DataError, match=r"rows\.txt: -3 rows"):

@@ -97,6 +97,7 @@ def test_numbers_of_every_file_make_the_classes(tmp_path: Path) -> None:
         ("Time,Action\n0,0\n", f"{FILE}, line 1: the header is Frame,Action, or Frame and a column for every action; "),
         ("Frame\n0\n", f"{FILE}, line 1: the header is Frame,Action, or Frame and a column for every action; this one"),
         ("Frame,Action,sure\n0,0,1\n", f"{FILE}, line 1: a column Action and others beside it; "),
+        ("Frame,Label\n0,1\n", f"{FILE}, line 1: the second column is called 'Label'; call it Action"),
         ("Frame,rest,\n0,0,1\n", f"{FILE}, line 1: column 3 has no name; "),
         ("Frame,rest,rest\n0,0,1\n", f"{FILE}, line 1: more than one column rest; keep one of each"),
         ("Frame,Action\n0,0\n1\n2,0\n", f"{FILE}, line 3: 1 cells, the header has 2; is a comma missing"),

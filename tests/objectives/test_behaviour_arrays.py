@@ -204,7 +204,7 @@ def test_counts(tmp_path: Path) -> None:
     arrays = good(tmp_path, changes, data__min_frames=4)
     found = Behaviour().counts(arrays)
     assert found["frame"] == {"rest": 4, "walk": 4, "lick": 7, "not annotated": 3}
-    assert found["clips of session"] == {"rat1": 1, "rat12": 1, "rat2": 2}
+    assert found["session, in clips"] == {"rat1": 1, "rat12": 1, "rat2": 2}
     assert found["annotation file"] == {
         "of the whole clip": 3, "of its last frames": 1, "skipped, shorter than min_frames": 0
     }  # fmt: skip
@@ -214,7 +214,7 @@ def test_counts(tmp_path: Path) -> None:
 def test_skipped_files_are_noted(tmp_path: Path) -> None:
     arrays = good(tmp_path, {"annotations/rat1.csv": actions([0, 1, 1, 1, 2])})
     assert any("skipped" in note and "rat1.csv (5)" in note for note in arrays.info["notes"])
-    assert Behaviour().counts(arrays)["clips of session"]["rat1"] == 0
+    assert Behaviour().counts(arrays)["session, in clips"]["rat1"] == 0
 
 
 def test_identify_masks_what_is_behind_a_sessions_end(tmp_path: Path) -> None:

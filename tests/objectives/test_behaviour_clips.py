@@ -166,7 +166,7 @@ def test_short_files_are_skipped_counted_and_named() -> None:
     np.testing.assert_array_equal(found.session, [0])
     assert found.files == {WHOLE: 0, LAST: 1, SKIPPED: 1}
     assert found.notes == (
-        "1 annotation files are skipped, since they have fewer rows than data.min_frames: 345: b.csv (344)",
+        "annotation files with fewer rows than data.min_frames: 345 are skipped, 1 in all: b.csv (344)",
     )
 
 
@@ -254,7 +254,7 @@ def test_many_problems_are_counted() -> None:
 
 
 def test_nothing_left_is_an_error_that_says_what_was_skipped() -> None:
-    with pytest.raises(DataError, match=r"^source: no clip is annotated; 1 annotation files are skipped, .*\(300\)$"):
+    with pytest.raises(DataError, match=r"^source: no clip is annotated; annotation files with fewer rows .* are skipped, .*\(300\)$"):
         clips(session(360, annotation(300)))
 
 
