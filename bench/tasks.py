@@ -12,7 +12,7 @@ import numpy as np
 
 from hpo.arrays import ArrayFolder, Arrays, open_arrays
 from hpo.objective import Fold, Metric, Objective, Params
-from objectives.abr import Abr
+from objectives.abr.objective import Abr
 from objectives.digits import CLASSES, Digits
 
 #: Number of folds of the studies that ship with hpo.
@@ -53,7 +53,7 @@ def abr(cache: Path, data: Path | None = None) -> Task:
 
 def behaviour(cache: Path) -> Task:
     """Made-up clips of tracked mice; needs what reads key points and videos, which a bare GPU machine may lack."""
-    from objectives.behaviour import Behaviour
+    from objectives.behaviour.objective import Behaviour
 
     objective = Behaviour()
     return _task(objective, open_arrays(objective, None, objective.defaults, cache), 200, OF_CLIPS)
@@ -61,7 +61,7 @@ def behaviour(cache: Path) -> Task:
 
 def expression(cache: Path, image_size: int = 96) -> Task:
     """Drawn faces for a resnet18; needs torchvision and Pillow, which a bare GPU machine may lack."""
-    from objectives.expression import Expression
+    from objectives.expression.objective import Expression
 
     objective = Expression()
     arrays = open_arrays(objective, None, {**objective.defaults, "data.image_size": image_size}, cache)

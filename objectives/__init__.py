@@ -10,15 +10,15 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "digits": ("objectives.digits:Digits", "Which digit does an 8 x 8 scan show? Imbalanced; bundled, no download"),
         "abr": (
-            "objectives.abr:Abr",
+            "objectives.abr.objective:Abr",
             "Is there a brainstem response in a waveform, how far above threshold, and where is its wave V?",
         ),
         "expression": (
-            "objectives.expression:Expression",
+            "objectives.expression.objective:Expression",
             "Which emotion does a face show, and which of its action units move?",
         ),
         "behaviour": (
-            "objectives.behaviour:Behaviour",
+            "objectives.behaviour.objective:Behaviour",
             "Which action does an animal perform in every frame, by tracked points and video?",
         ),
     }

@@ -167,7 +167,7 @@ def _searched(number: int, values: dict[str, Any]) -> TrialRecord:
         text = "loss.behaviour became NaN in epoch 2"
         return trial(number, values, 1, state="PRUNED", value=None, end="nan", end_text=text)
     if number == 11:
-        text = "KeyError: 'walk' in objectives/behaviour.py, line 80"
+        text = "KeyError: 'walk' in objectives/behaviour/objective.py, line 80"
         return trial(number, values, 0, state="FAIL", value=None, end="code_error", end_text=text, searched={})
     if number > 4 and quality(values) < 0.5:
         return trial(number, values, 4, state="PRUNED", end="pruned", end_text="below the median at epoch 4")

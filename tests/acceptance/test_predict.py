@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 
 from hpo.arrays import open_arrays
 from hpo.objective import Params
-from objectives.abr import Abr
-from objectives.abr_data import LABELS, SAMPLES, STATICS
+from objectives.abr.data import LABELS, SAMPLES, STATICS
+from objectives.abr.objective import Abr
 from tests.objectives.test_abr_epl import LEVELS
 from tests.objectives.test_abr_epl import write as write_epl
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpo.arrays import Arrays, open_arrays
-from objectives.behaviour import Behaviour
+from objectives.behaviour.objective import Behaviour
 from tests.objectives.behaviour_folders import FRAMES
 
 #: What differs from the defaults: clips as short as the folders of the tests.

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives import behaviour_files
-from objectives.behaviour_data import Sessions
+from objectives.behaviour import files as behaviour_files
+from objectives.behaviour.data import Sessions
 
 PARTS = ("nose", "ear", "tail")
 FRAMES = 6

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hpo.objective import DataError
-from objectives import expression_files
+from objectives.expression import files as expression_files
 
 GOOD: Mapping[str, str] = {
     "emolabel.txt": "a.png 0\nb.png 1\nc.png 2\nd.png 0\n",

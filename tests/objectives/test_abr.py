@@ -15,7 +15,7 @@ from hpo.arrays import Feed, open_arrays
 from hpo.objective import Batch, DataError, Fold
 from hpo.study import Study
 from hpo.training import FoldRun
-from objectives.abr import Abr
+from objectives.abr.objective import Abr
 from tests.objectives.cases import FOLDS, ROOT, SEED, Case, recordings
 
 

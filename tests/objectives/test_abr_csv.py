@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives import abr_csv
-from objectives.abr_data import LABELS, STATICS, Grid, Recordings
+from objectives.abr import csv as abr_csv
+from objectives.abr.data import LABELS, STATICS, Grid, Recordings
 from tests.objectives.cases import recordings
 
 SAMPLE_COLUMNS = [f"s{k}" for k in range(200)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives.abr_data import CLASSES, Grid, class_of_level
+from objectives.abr.data import CLASSES, Grid, class_of_level
 
 RATES_HZ = [10_000.0, 24_414.0625, 24_414.0, 44_100.0, 48_828.125, 100_000.0]
 

@@ -12,9 +12,9 @@ import pytest
 from scipy.signal import filtfilt, zpk2tf
 
 from hpo.objective import DataError
-from objectives.abr_data import Grid, Recordings
-from objectives.abr_epl import is_folder, is_recording, read_file, read_folder
-from objectives.abr_epl_files import read_recording
+from objectives.abr.data import Grid, Recordings
+from objectives.abr.epl import is_folder, is_recording, read_file, read_folder
+from objectives.abr.epl_files import read_recording
 from tests.objectives.cases import recordings
 
 LEVELS = (20, 30, 40, 52, 80)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error
 
-from objectives import abr_figures
+from objectives.abr import figures as abr_figures
 
 CLASSES = ["below", "at", "<b>above</b>"]
 INFO = {"classes": CLASSES, "sampling_rate_hz": 20_000.0}
@@ -95,5 +95,5 @@ def test_what_has_no_label_has_no_figure() -> None:
 
 
 def test_it_imports_no_torch() -> None:
-    check = "import sys, objectives.abr_figures; sys.exit('torch' in sys.modules)"
+    check = "import sys, objectives.abr.figures; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

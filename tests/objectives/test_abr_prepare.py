@@ -11,8 +11,8 @@ import torch
 
 from hpo.arrays import Arrays, open_arrays
 from hpo.objective import DataError
-from objectives.abr import Abr
-from objectives.abr_data import CLASSES
+from objectives.abr.data import CLASSES
+from objectives.abr.objective import Abr
 from tests.objectives import test_abr_csv as table
 from tests.objectives import test_abr_epl as epl
 from tests.objectives.cases import FOLDS, SEED, Case, recordings

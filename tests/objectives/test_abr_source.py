@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpo.objective import DataError
-from objectives.abr_data import Grid
-from objectives.abr_source import read
+from objectives.abr.data import Grid
+from objectives.abr.source import read
 from tests.objectives import test_abr_csv as table
 from tests.objectives import test_abr_epl as epl
 

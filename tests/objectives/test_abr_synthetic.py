@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from objectives import abr_synthetic
-from objectives.abr_data import CLASSES
+from objectives.abr import synthetic as abr_synthetic
+from objectives.abr.data import CLASSES
 
 
 def test_made_up_waveforms_are_the_same_on_every_call_and_look_like_recordings() -> None:

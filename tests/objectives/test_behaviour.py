@@ -18,7 +18,7 @@ from hpo.measure import measure
 from hpo.objective import Batch, Params
 from hpo.predictions import long
 from hpo.training import FoldRun
-from objectives.behaviour import Behaviour
+from objectives.behaviour.objective import Behaviour
 from objectives.segments import segment_scores, segment_sums
 from tests.objectives.cases import PREPARED
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from objectives.behaviour_data import Annotation
+from objectives.behaviour.data import Annotation
 from tests.objectives.behaviour_folders import actions, problems, read, write
 
 FILE = "annotations/rat1.csv"

@@ -16,8 +16,8 @@ from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import measure
 from hpo.objective import Fold, Params
 from hpo.training import FoldRun
-from objectives.behaviour import Behaviour
-from objectives.behaviour_synthetic import LEAD
+from objectives.behaviour.objective import Behaviour
+from objectives.behaviour.synthetic import LEAD
 
 SETTINGS = {
     **{"data.train_T": 180, "data.batch_size": 4, "model.width": 24, "model.layers": 5},

@@ -12,7 +12,7 @@ import pytest
 from hpo.arrays import Arrays, open_arrays
 from hpo.objective import DataError
 from hpo.predictions import long
-from objectives.behaviour import Behaviour
+from objectives.behaviour.objective import Behaviour
 from tests.objectives.behaviour_arrays import SHORT, prepared, session
 from tests.objectives.behaviour_folders import FRAMES, GOOD, actions, dlc_csv, numbers, write
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives.behaviour_clips import LAST, SKIPPED, WHOLE, Clips, Cutting, cut
-from objectives.behaviour_data import Annotation, Session, Sessions
+from objectives.behaviour.clips import LAST, SKIPPED, WHOLE, Clips, Cutting, cut
+from objectives.behaviour.data import Annotation, Session, Sessions
 
 CLASSES = tuple(f"action {number}" for number in range(400))
 CUTTING = Cutting(length=360, min_frames=345, context_frames=15, clip_frames=0)
@@ -254,7 +254,9 @@ def test_many_problems_are_counted() -> None:
 
 
 def test_nothing_left_is_an_error_that_says_what_was_skipped() -> None:
-    with pytest.raises(DataError, match=r"^source: no clip is annotated; annotation files with fewer rows .* are skipped, .*\(300\)$"):
+    with pytest.raises(
+        DataError, match=r"^source: no clip is annotated; .* are skipped, .*\(300\)$"
+    ):
         clips(session(360, annotation(300)))
 
 

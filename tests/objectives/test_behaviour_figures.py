@@ -12,9 +12,9 @@ import pytest
 
 from hpo.predictions import Predictions
 from hpo.unseen import own_plots
-from objectives import behaviour_figures
-from objectives.behaviour_ethogram import COLOURED, MARKS, PALETTE, SESSIONS, ethogram
-from objectives.behaviour_figures import Shown, figures, segments
+from objectives.behaviour import figures as behaviour_figures
+from objectives.behaviour.ethogram import COLOURED, MARKS, PALETTE, SESSIONS, ethogram
+from objectives.behaviour.figures import Shown, figures, segments
 from objectives.segments import segment_scores, segment_sums
 from tests.toy import Toy
 
@@ -272,5 +272,5 @@ def test_the_report_takes_them_and_no_name_is_markup() -> None:
 
 
 def test_it_imports_no_torch() -> None:
-    check = "import sys, objectives.behaviour_figures; sys.exit('torch' in sys.modules)"
+    check = "import sys, objectives.behaviour.figures; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

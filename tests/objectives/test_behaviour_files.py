@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives import behaviour_files
-from objectives.behaviour_data import Session
+from objectives.behaviour import files as behaviour_files
+from objectives.behaviour.data import Session
 from tests.objectives.behaviour_folders import GOOD, SCORER, actions, dlc_csv, numbers, problems, read, write
 from tests.objectives.cases import recordings
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from objectives import behaviour_files
+from objectives.behaviour import files as behaviour_files
 from tests.objectives.behaviour_folders import SCORER, dlc_csv, dlc_h5, numbers, problems, pytables, read, write
 from tests.objectives.cases import recordings
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpo.objective import DataError
-from objectives import behaviour_files
+from objectives.behaviour import files as behaviour_files
 from tests.objectives.behaviour_folders import PARTS, dlc_csv, numbers, problems, read, write
 from tests.objectives.cases import recordings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from objectives.behaviour_names import animals, clips, owner, session_name
+from objectives.behaviour.names import animals, clips, owner, session_name
 
 
 @pytest.mark.parametrize(

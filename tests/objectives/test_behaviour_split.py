@@ -9,7 +9,7 @@ import pytest
 
 from hpo.arrays import Arrays, open_arrays
 from hpo.objective import DataError, Split
-from objectives.behaviour import Behaviour
+from objectives.behaviour.objective import Behaviour
 from tests.objectives.behaviour_folders import actions, dlc_csv, numbers
 
 FRAMES = 12

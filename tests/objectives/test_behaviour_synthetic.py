@@ -10,9 +10,9 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import f1_score
 
-from objectives import behaviour_synthetic
-from objectives.behaviour_data import Session, Sessions
-from objectives.behaviour_motion import Animal, Bout, moved
+from objectives.behaviour import synthetic as behaviour_synthetic
+from objectives.behaviour.data import Session, Sessions
+from objectives.behaviour.motion import Animal, Bout, moved
 
 CLASSES = ("rest", "paw_withdraw", "paw_lick", "paw_shake", "walk", "active")
 POINTS = ("mouth", "L_frontpaw", "R_frontpaw", "L_hindpaw", "R_hindpaw", "tail_base")

@@ -12,7 +12,7 @@ import pytest
 
 from hpo.arrays import Arrays
 from hpo.objective import DataError
-from objectives.behaviour import Behaviour
+from objectives.behaviour.objective import Behaviour
 from tests.objectives.behaviour_arrays import prepared, session
 from tests.objectives.behaviour_folders import actions, dlc_csv, numbers
 

@@ -22,7 +22,7 @@ from hpo.objective import DataError, Fold, Params
 from hpo.study import Study, StudyError
 from hpo.training import FoldRun
 from models.face import FaceNet
-from objectives.expression import Expression
+from objectives.expression.objective import Expression
 from tests.objectives.cases import PREPARED, ROOT, recordings
 
 CPU = torch.device("cpu")

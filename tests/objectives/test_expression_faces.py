@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
-from objectives import expression_faces
-from objectives.expression_faces import PANELS, SIDE, chosen, faces
+from objectives.expression import faces as expression_faces
+from objectives.expression.faces import PANELS, SIDE, chosen, faces
 
 CLASSES = ["happy", "sadly disgusted", "<b>x"]
 UNITS = ["AU1", "AU12", "AU43"]

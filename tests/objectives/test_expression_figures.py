@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from hpo.predictions import Predictions
 from hpo.unseen import own_plots
-from objectives import expression_figures
+from objectives.expression import figures as expression_figures
 from tests.toy import Toy
 
 CLASSES = ["sadly disgusted", "happy", "<b>x", "angry", "nobody's"]
@@ -147,5 +147,5 @@ def test_the_report_takes_them_with_both_layouts() -> None:
 
 
 def test_it_imports_no_torch() -> None:
-    check = "import sys, objectives.expression_figures; sys.exit('torch' in sys.modules)"
+    check = "import sys, objectives.expression.figures; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from hpo.arrays import open_arrays
 from hpo.objective import DataError
-from objectives import expression_files
-from objectives.expression import Expression
+from objectives.expression import files as expression_files
+from objectives.expression.objective import Expression
 from tests.objectives.cases import PREPARED
 from tests.objectives.face_folders import GOOD, IMAGES, problems, write
 

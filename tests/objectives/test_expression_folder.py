@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from hpo.objective import DataError
-from objectives import expression_files, expression_folder
+from objectives.expression import files as expression_files
+from objectives.expression import folder as expression_folder
 from tests.objectives.face_folders import GOOD, IMAGES, problems, write
 
 ALONE = dict.fromkeys(GOOD, None)

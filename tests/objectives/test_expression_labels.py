@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from objectives import expression_files
-from objectives.expression_labels import active
+from objectives.expression import files as expression_files
+from objectives.expression.labels import active
 from tests.objectives.cases import recordings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from objectives import expression_files
+from objectives.expression import files as expression_files
 from tests.objectives.face_folders import GOOD, IMAGES, problems, write
 
 NAMES = [f"{k:03}.png" for k in range(60)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from objectives.expression_names import TAKEN, difference
+from objectives.expression.names import TAKEN, difference
 from tests.objectives.face_folders import problems, write
 
 CONTENTS: list[tuple[str, str]] = [

@@ -8,7 +8,7 @@ import pytest
 
 from hpo.arrays import open_arrays
 from hpo.objective import DataError
-from objectives.expression import Expression
+from objectives.expression.objective import Expression
 from tests.objectives.cases import PREPARED
 from tests.objectives.face_folders import GOOD, write
 

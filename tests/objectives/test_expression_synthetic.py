@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from objectives import expression_synthetic
-from objectives.expression_drawing import UNITS, Person, Pose, draw_face
+from objectives.expression import synthetic as expression_synthetic
+from objectives.expression.drawing import UNITS, Person, Pose, draw_face
 
 #: The note's order of the action units.
 UNIT_NAMES = "AU1 AU2 AU4 AU5 AU6 AU7 AU9 AU10 AU12 AU15 AU17 AU20 AU23 AU24 AU25 AU26 AU43 AU45".split()

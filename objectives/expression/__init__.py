@@ -1,0 +1,1 @@
+"""Which emotion does a face show, and which of its action units move? `objective` is the question itself."""
