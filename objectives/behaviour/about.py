@@ -56,7 +56,8 @@ def read_about(path: Path, sessions: Sequence[str], problems: list[str]) -> tupl
         found.setdefault(row["session"], _about(row, line, wrong))
     problems += gathered(ABOUT_FILE, wrong)
     if missing := [name for name in sessions if name not in found]:
-        meant = [f"{name} ({other}?)" if (other := near(name, tuple(found))) else name for name in missing]
+        free = tuple(name for name in found if name not in sessions)  # what others are called is no misspelling
+        meant = [f"{name} ({other}?)" if (other := near(name, free)) else name for name in missing]
         way_out = "give every session with key points a row, or remove the file"
         problems.append(f"{ABOUT_FILE}: no row for {some(meant)}; {way_out}")
     more = [name for name in found if name and name not in sessions]
