@@ -254,9 +254,7 @@ def test_many_problems_are_counted() -> None:
 
 
 def test_nothing_left_is_an_error_that_says_what_was_skipped() -> None:
-    with pytest.raises(
-        DataError, match=r"^source: no clip is annotated; .* are skipped, .*\(300\)$"
-    ):
+    with pytest.raises(DataError, match=r"^source: no clip is annotated; .* are skipped, .*\(300\)$"):
         clips(session(360, annotation(300)))
 
 

@@ -72,7 +72,7 @@ REST = "rat2,B,20,,\nrat12,A,20,640,480\n"
         (f"{HEADER}rat1,A,20\n{REST}", ", line 2: 3 cells, the header has 5; is a comma missing"),
         (f"{HEADER}rat1,,20,,\n{REST}", ", line 2: session or group is empty; give both"),
         (f"{HEADER}rat1,A,20,,\nrat1,A,20,,\n{REST}", ", line 3: session 'rat1' has a row already; keep one"),
-        (f"{HEADER}{REST}", ": no row for rat1 (rat12?); give every session with key points a row, or remove the file"),
+        (f"{HEADER}{REST}", ": no row for rat1; give every session with key points a row, or remove the file"),
         (f"{HEADER}rat1,A,0,,\n{REST}", ", line 2: column fps: '0' is not frames per second (above 0, 10000 at most)"),
         (f"{HEADER}rat1,A,nan,,\n{REST}", ", line 2: column fps: 'nan' is not frames per second"),
         (f"{HEADER}rat1,A,inf,,\n{REST}", ", line 2: column fps: 'inf' is not frames per second"),
