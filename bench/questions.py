@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -165,7 +164,9 @@ def searched(name: str, data: Path | None, trials: int, workers: int) -> list[li
     rows: list[list[object]] = []
     for kind, prefix in ((f"best of {trials} trials", ""), ("its baseline", "baseline_")):
         values, spread = final[f"{prefix}scores"], final[f"{prefix}spread"]
-        shown = [f"{values.get(s, math.nan):.3f} ± {spread.get(s, math.nan):.3f}" for s in scores]
+        shown = [
+            f"{values[s]:.3f} ± {spread[s]:.3f}" if s in values and s in spread else mean_and_spread([]) for s in scores
+        ]
         rows.append([kind, *shown, "-", "-", "-", "-"])
     return rows
 
@@ -181,7 +182,7 @@ def _hpo(words: Sequence[str], folder: Path) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = arguments("questions", __doc__)
-    parser.add_argument("study", help="that ships with hpo: abr, digits, expression")
+    parser.add_argument("study", help="that ships with hpo: abr, behaviour, digits, expression")
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
     parser.add_argument("--repeats", type=int, default=1, help="trainings per configuration and fold (%(default)s)")
