@@ -99,7 +99,7 @@ class ActionNet(nn.Module):
         shape = len(LAGS) * points + points * (points - 1) // 2
         self.points = nn.Linear(5 * points + (1 + len(WINDOWS)) * shape + others, width)
         self.picture = None if scaling.grey is None else _Picture(width)
-        self.encoder = nn.Sequential(*(_Layer(width, 2**k, dropout) for k in range(layers)))
+        self.encoder = nn.ModuleList(_Layer(width, 2**k, dropout) for k in range(layers))
         self.norm = nn.LayerNorm(width)
         self.head_dropout = Dropout(head_dropout)
         self.action = nn.Linear(width, classes)
@@ -109,21 +109,22 @@ class ActionNet(nn.Module):
         """Answer both questions about every frame.
 
         Args:
-            batch: `keypoints` float `[batch, time, point, 2]`, NaN = not seen; with videos `video` uint8
-                `[batch, time, side, side]`.
+            batch: `keypoints` float `[batch, time, point, 2]`, NaN = not seen; `frame` int64 `[batch, time]`, below 0 =
+                padding, which no other frame notices; with videos `video` uint8 `[batch, time, side, side]`.
 
         Returns:
             `action` logits `[batch, time, class]`, `keypoints` `[batch, time, point, 2]`.
         """
-        points, video = batch["keypoints"], batch.get("video")
+        points, real, video = batch["keypoints"], batch["frame"] >= 0, batch.get("video")
         time = points.shape[1]
         if self.training or not self.piece or time <= self.piece:
-            return self._whole(points, video)
+            return self._whole(points, real, video)
         parts = [slice(first, first + self.piece) for first in range(0, time, self.piece)]
-        said = [self._whole(points[:, part], None if video is None else video[:, part]) for part in parts]
+        seen = [None if video is None else video[:, part] for part in parts]
+        said = [self._whole(points[:, part], real[:, part], film) for part, film in zip(parts, seen, strict=True)]
         return {name: torch.cat([one[name] for one in said], 1) for name in said[0]}
 
-    def _whole(self, points: Tensor, video: Tensor | None) -> dict[str, Tensor]:
+    def _whole(self, points: Tensor, real: Tensor, video: Tensor | None) -> dict[str, Tensor]:
         # In mixed precision matrix products have 16 bits, in which a place is a multiple of pixels, as is a way.
         with torch.autocast(points.device.type, enabled=False):
             centre, body = posture(points, self.animal, self.body)
@@ -132,7 +133,9 @@ class ActionNet(nn.Module):
         features = self.points(told)
         if self.picture is not None and video is not None:
             features = features + self.picture((video.to(features.dtype) / 255 - self.grey[0]) / self.grey[1])
-        features = self.head_dropout(F.relu(self.norm(self.encoder(features))))
+        for layer in self.encoder:
+            features = layer(features, real)
+        features = self.head_dropout(F.relu(self.norm(features)))
         # In mixed precision heads answer in 16 bits: places are scaled in full ones.
         said = self.keypoints(features).unflatten(-1, (-1, 2)).to(self.place.dtype)
         if self.unit == "frame":
@@ -232,9 +235,10 @@ class _Layer(nn.Module):
         self.mix = nn.Linear(width, width)
         self.dropout = Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`[batch, time, width]` to the same shape."""
-        near = self.dilated(self.norm(x).transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """`[batch, time, width]` to the same shape; neighbours that are not `real` `[batch, time]` count as 0."""
+        normed = self.norm(x)
+        near = self.dilated((normed * real[..., None].to(normed.dtype)).transpose(1, 2)).transpose(1, 2)
         out: Tensor = x + self.dropout(self.mix(F.relu(near)))
         return out
 

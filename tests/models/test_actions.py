@@ -37,7 +37,7 @@ def clips(rows: int = 2, time: int = TIME, *, missing: float = 0.1, video: bool 
     steps = 0.01 * torch.randn(rows, time, POINTS, 2, generator=g)
     points = 0.5 + 0.1 * torch.randn(rows, 1, POINTS, 2, generator=g) + steps.cumsum(1)
     points[torch.rand(rows, time, POINTS, generator=g) < missing] = torch.nan
-    batch = {"keypoints": points}
+    batch = {"keypoints": points, "frame": torch.arange(time).expand(rows, -1)}
     if video:
         batch["video"] = torch.randint(256, (rows, time, SIDE, SIDE), generator=g, dtype=torch.uint8)
     return batch
@@ -160,7 +160,7 @@ def test_it_matters_whether_a_point_is_seen_where_its_place_is_the_mean() -> Non
     """Not seen reads as the mean place; a flag tells it from a point that is there."""
     model, batch = net(), clips(missing=0)
     batch["keypoints"][:] = torch.tensor([0.5, 0.4])
-    hidden = {"keypoints": batch["keypoints"].clone()}
+    hidden = {**batch, "keypoints": batch["keypoints"].clone()}
     hidden["keypoints"][:, 60, 0] = torch.nan
     assert 60 in changed(answers(model, batch)["action"], answers(model, hidden)["action"])
 
@@ -169,7 +169,7 @@ def test_windows_average_what_is_seen_alone() -> None:
     """Of an animal that keeps still, a gap leaves every mean as it is: only the encoder's reach notices."""
     model, batch, at = net(), clips(missing=0), 60
     batch["keypoints"] = batch["keypoints"][:, :1].repeat(1, TIME, 1, 1)
-    hidden = {"keypoints": batch["keypoints"].clone()}
+    hidden = {**batch, "keypoints": batch["keypoints"].clone()}
     hidden["keypoints"][:, at, 0] = torch.nan
     apart = (answers(model, batch)["action"] - answers(model, hidden)["action"]).abs().amax((0, 2))
     found = set(torch.nonzero(apart > ROUNDING["atol"]).flatten().tolist())
@@ -184,7 +184,7 @@ def test_windows_average_what_is_seen_alone() -> None:
 def test_a_frame_changes_no_answer_out_of_reach(layers: int) -> None:
     """Layers of dilation 1, 2, 4, ... see 2^layers - 1 frames; features look over windows, and back by lags."""
     model, batch, at = net(layers=layers), clips(missing=0), 60
-    moved = {"keypoints": batch["keypoints"].clone()}
+    moved = {**batch, "keypoints": batch["keypoints"].clone()}
     moved["keypoints"][:, at] += 0.3
     found = changed(answers(model, batch)["action"], answers(model, moved)["action"])
     around = 2**layers - 1 + max(WINDOWS)
@@ -200,17 +200,17 @@ def test_video_is_seen_as_far_as_the_encoder_reaches() -> None:
 
 
 @pytest.mark.parametrize("unit", ["frame", "animal"])
-def test_padding_changes_nothing_beyond_the_encoders_reach(unit: str) -> None:
-    """Behind the end a clip has no points: features do not notice, only the encoder's layers meet what is there."""
+def test_padding_changes_no_other_frame(unit: str) -> None:
+    """What lies behind the end of a clip is as nothing, for windows, the animal's size and the encoder."""
     model, batch, padding = net(unit, video=True), clips(video=True), 30
     longer = {
         "keypoints": torch.cat([batch["keypoints"], torch.full((2, padding, POINTS, 2), torch.nan)], 1),
-        "video": torch.cat([batch["video"], torch.zeros(2, padding, SIDE, SIDE, dtype=torch.uint8)], 1),
+        "video": torch.cat([batch["video"], torch.full((2, padding, SIDE, SIDE), 99, dtype=torch.uint8)], 1),
+        "frame": torch.cat([batch["frame"], torch.full((2, padding), -1)], 1),
     }
     plain, padded = answers(model, batch), answers(model, longer)
     for name, value in plain.items():
-        torch.testing.assert_close(value[:, : TIME - 7], padded[name][:, : TIME - 7], **ROUNDING)
-    assert not torch.allclose(plain["action"][:, -1], padded["action"][:, TIME - 1])
+        torch.testing.assert_close(value, padded[name][:, :TIME], **ROUNDING)
 
 
 @pytest.mark.parametrize("unit", ["frame", "animal"])
@@ -256,7 +256,7 @@ def test_by_the_frame_place_and_size_matter(zoom: float, shift: tuple[float, flo
 
 def test_by_the_animal_the_distance_between_two_animals_matters() -> None:
     model, batch = net("animal"), clips()
-    other = {"keypoints": batch["keypoints"].clone()}
+    other = {**batch, "keypoints": batch["keypoints"].clone()}
     other["keypoints"][:, :, 3:] += 0.2
     assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)
 
@@ -265,7 +265,7 @@ def test_by_the_animal_it_matters_on_which_side_the_other_one_is() -> None:
     """Each stands on a line of its own: mirrored about the first, all distances and own places stay."""
     batch = clips(missing=0)
     batch["keypoints"][..., 0] = torch.tensor([0.5, 0.5, 0.5, 0.7, 0.7])
-    other = {"keypoints": batch["keypoints"].clone()}
+    other = {**batch, "keypoints": batch["keypoints"].clone()}
     other["keypoints"][:, :, 3:, 0] = 0.3
     model = net("animal")
     assert not torch.allclose(answers(model, other)["action"], answers(model, batch)["action"], atol=1e-2)

@@ -313,7 +313,7 @@ def test_validation_takes_every_frame_once_in_pieces_of_val_T(made: Arrays) -> N
     measured = measure(run.model, [batch], Behaviour(), given, run.statistics, made.info)
     with torch.inference_mode():
         outputs = run.model.eval()(batch)
-        parts = [{"keypoints": batch["keypoints"][:, part]} for part in (slice(25), slice(25, 40))]
+        parts = [{name: batch[name][:, part] for name in ("keypoints", "frame")} for part in (slice(25), slice(25, 40))]
         whole = Behaviour().model(params(data__val_T=40, model__width=8), run.statistics)
         whole.load_state_dict(run.model.state_dict())
         alone = [whole.eval()(part) for part in parts]
