@@ -17,9 +17,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FixedTrial
 
 from hpo.objective import Epoch, Metric, Vocabulary
+from hpo.resolve import resolve as resolve_shipped
 from hpo.schedule import Validation
 from hpo.strict_yaml import DEPTH_LIMIT, SIZE_LIMIT, parse, resolve_scalar
 from hpo.study import NAME, Study, StudyError, Target, differences, read_name
+from objectives import BUILT_IN
 
 
 class Fake(Vocabulary):
@@ -800,12 +802,10 @@ def test_reading_does_not_import_torch() -> None:
 # -- the studies we ship
 
 
-@pytest.mark.parametrize(("name", "baseline"), [("digits", "before"), ("abr", "before")])
-def test_shipped_studies_are_read(name: str, baseline: str) -> None:
-    module = pytest.importorskip(f"objectives.{name}")
-    path = Path(__file__).parents[1] / "studies" / f"{name}.yaml"
-    study = Study.read(path, lambda reference: getattr(module, reference.capitalize())())
-    assert (study.name, study.baseline) == (name, baseline) and "recommended" in study.configurations
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_shipped_studies_are_read(name: str) -> None:
+    study = Study.read(Path(__file__).parents[1] / "studies" / f"{name}.yaml", resolve_shipped)
+    assert (study.name, study.baseline) == (name, "before") and "recommended" in study.configurations
 
 
 # ---- validation and curriculum

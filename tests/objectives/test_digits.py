@@ -49,6 +49,7 @@ def test_every_fold_validates_every_digit(digits: Case) -> None:
 
 
 def test_a_data_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scans.csv").touch()
     with pytest.raises(DataError, match="the objective 'digits' brings its own data; leave the data path out"):
         open_arrays(Digits(), tmp_path, {}, tmp_path / "cache")
 
