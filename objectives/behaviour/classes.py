@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from objectives.behaviour.csv import plain
 from objectives.problems import some
-from objectives.texts import read_text
+from objectives.texts import from_json, read_text
 
 CLASSES_FILE = "classes.json"
 #: More classes than these are another quantity read as a class, such as a time.
@@ -19,27 +17,11 @@ _FORM = '{"0": "rest", "1": "walk"} with numbers from 0, or ["rest", "walk"]'
 
 def read_classes(path: Path, problems: list[str]) -> tuple[str, ...]:
     """The names of the classes; empty where something is wrong with the file, which is added to `problems`."""
-    text = read_text(path, CLASSES_FILE, problems)
-    if text is None:
-        return ()
-    twice: list[str] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return dict(pairs)
-
-    try:
-        # No number is of use here, and int() raises on thousands of digits.
-        content = json.loads(text, object_pairs_hook=once, parse_int=float)
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        problems.append(f"{CLASSES_FILE}{where}: not JSON ({error}); it is of the form {_FORM}")
-        return ()
-    if twice:
-        problems.append(f"{CLASSES_FILE}: {some(twice)} is there twice; keep one")
-        return ()
     before = len(problems)
+    text = read_text(path, CLASSES_FILE, problems)
+    content = None if text is None else from_json(text, CLASSES_FILE, _FORM, problems)
+    if len(problems) > before:
+        return ()
     names = _names(content, problems)
     problems += [f"{CLASSES_FILE}: {wrong}" for wrong in _strange(names)]
     return names if len(problems) == before else ()

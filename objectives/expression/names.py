@@ -5,21 +5,20 @@ Like this: `{"classes": ["anger", ...], "action_units": ["AU1", ...]}`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from objectives.expression.labels import UNIT
 from objectives.problems import near, some
 from objectives.scores import AVERAGES
-from objectives.texts import read_text
+from objectives.texts import from_json, read_text
 
 #: What rows of reports are called beside the classes, and columns of predictions.
 TAKEN = (*AVERAGES, "truth", "prediction", "file", "group", "row", "fold")
 
 _KEYS = ("classes", "action_units")
+_FORM = "{classes: [...], action_units: [...]}"
 #: What else they are called, but not here.
 _OTHERWISE = {"labels": "classes", "emotions": "classes", "units": "action_units", "aus": "action_units"}
 
@@ -34,27 +33,15 @@ class Names:
 
 def read_names(path: Path, problems: list[str]) -> Names:
     """classes.json, with what is wrong with it added to `problems`."""
+    before = len(problems)
     text = read_text(path, path.name, problems)
-    twice: list[str] = []
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice.extend(sorted({key for key in keys if keys.count(key) > 1}))
-        return dict(pairs)
-
-    try:
-        # No number is of use here, and int() raises on thousands of digits.
-        content = json.loads(text or "{}", object_pairs_hook=once, parse_int=float)
-    except (json.JSONDecodeError, RecursionError) as error:
-        where = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        problems.append(f"{path.name}{where}: not JSON ({error})")
-        return Names()
-    if not isinstance(content, dict):
-        problems.append(f"{path.name}: it is not of the form {{classes: [...], action_units: [...]}}")
-        return Names()
-    problems += [f"{path.name}: {_unknown(key)}" for key in content if key not in _KEYS]
-    if twice:
-        problems.append(f"{path.name}: {some(twice)} is there twice; keep one")
+    content = None if text is None else from_json(text, path.name, _FORM, problems)
+    sound = len(problems) == before
+    if isinstance(content, dict):
+        problems += [f"{path.name}: {_unknown(key)}" for key in content if key not in _KEYS]
+    elif sound:
+        problems.append(f"{path.name}: it is not of the form {_FORM}")
+    if not sound or not isinstance(content, dict):
         return Names()
     lists = {key: _words(path, key, content[key], problems) for key in _KEYS if key in content}
     return Names(_classes(path, lists.get("classes"), problems), _units(path, lists.get("action_units"), problems))
