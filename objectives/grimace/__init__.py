@@ -1,0 +1,1 @@
+"""Grimace: how much pain does an animal's face show in a video, and which of its features move?"""
