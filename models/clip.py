@@ -67,7 +67,7 @@ class ClipNet(nn.Module):
         self.motion = motion
         self.encoder, code = _small(width) if encoder == SMALL else backbones.backbone(encoder)
         self.drop_code, self.drop_said = Dropout(dropout), Dropout(dropout)
-        self.lstm = LSTM(code + (GRID**2 if motion else 0), hidden, batch_first=True)
+        self.lstm = LSTM(code + (GRID**2 if motion else 0), hidden)
         self.score = nn.Linear(hidden, 1)
         self.features = nn.Linear(hidden, feature_unit.shape[1]) if feature_unit.shape[1] else None
 
@@ -82,8 +82,8 @@ class ClipNet(nn.Module):
         """
         video = batch["video"]
         rows, time = video.shape[:2]
-        mean, std = self.pixels[:, :, None, None]
-        picture = (video.flatten(0, 1).to(mean.dtype) / 255 - mean) / std
+        mean, std = 255 * self.pixels[:, :, None, None]
+        picture = (video.flatten(0, 1).to(mean.dtype) - mean) / std
         code = self.drop_code(self.encoder(picture).unflatten(0, (rows, time)))
         if self.motion:
             code = torch.cat([code, _motion(picture.unflatten(0, (rows, time)))], -1)
