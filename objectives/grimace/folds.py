@@ -24,7 +24,7 @@ def read_folds(path: Path, labels: Labels, problems: list[str]) -> Mapping[str, 
 
     Args:
         path: of the file.
-        labels: whose subjects are looked for in it, where all of its rows were understood.
+        labels: whose subjects are looked for in it, where all of its rows are there.
         problems: where what is wrong is added.
     """
     table = read_table(path, FOLDS_FILE, problems)
@@ -80,7 +80,8 @@ def _out_of_step(labels: Labels, lines: Mapping[str, int]) -> Iterator[str]:
     """Subjects that one of the two files names alone."""
     subjects: dict[str, int] = {}
     for row in labels.rows:
-        subjects.setdefault(row.subject, row.line)
+        if row.subject:  # else it is a problem already
+            subjects.setdefault(row.subject, row.line)
     stray = tuple(name for name in lines if name and name not in subjects)
     lacking = tuple(name for name in subjects if name not in lines)
     if lacking:

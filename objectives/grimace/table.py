@@ -52,7 +52,7 @@ class Labels:
 
     rows: tuple[Row, ...]
     features: tuple[str, ...] = ()  #: names of the features that have a value somewhere
-    whole: bool = True  #: every row was understood
+    whole: bool = True  #: `rows` are all rows of the table
     notes: tuple[str, ...] = ()
     unlabelled: str = ""  #: why nothing can be learnt; empty where there are scores
 
@@ -74,7 +74,8 @@ def read_labels(path: Path, problems: list[str], *, events: bool) -> Labels:
     problems += [f"{head}: {text}" for text in _strange(header, features)]
     if len(problems) > before:
         return Labels(rows=(), whole=False)
-    problems += ragged(table)
+    cut = list(ragged(table))
+    problems += cut
     reader = _Reader(features, events=events)
     rows = [reader.row(line, cells) for line, cells in _cells(table, header)]
     problems += gathered(LABELS_FILE, reader.wrong)
@@ -89,7 +90,7 @@ def read_labels(path: Path, problems: list[str], *, events: bool) -> Labels:
     return Labels(
         rows=tuple(replace(row, features=tuple(row.features[k] for k in kept)) for row in rows),
         features=tuple(features[k] for k in kept),
-        whole=len(problems) == before,
+        whole=bool(rows) and not cut,
         notes=tuple(_notes(features, kept, reader.commas)),
         unlabelled=f"{head}: {lacking}; only predictions do without scores" if lacking else "",
     )
@@ -163,6 +164,7 @@ class _Reader:
         self.commas: list[str] = []  #: cells with a decimal comma
 
     def row(self, line: int, cells: Mapping[str, str]) -> Row:
+        """Check and read one row; what is wrong in it counts as not said."""
         for column in ("video", "subject"):
             if not cells[column]:
                 self.wrong.append(Mistake(line, f"{column} is empty; every row needs one", column))

@@ -324,12 +324,13 @@ def test_events_behind_the_end(tmp_path: Path) -> None:
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
     three = GOOD.replace("M2", "M9").replace("m2", "").replace("7.5", "?").partition("d.mp4")[0]
     table = f"{three}x.mp4,m1,M0,1,,\nvideos/a.mp4,m1,M0,1,,\n"
-    folder = write(tmp_path / "faces", table, folds="subject,fold\nm1,a\n", videos={"c.mp4": 3, "b.mp4": b"?"})
+    folder = write(tmp_path / "faces", table, folds="subject,fold\nm1,a\nm9,0\n", videos={"c.mp4": 3, "b.mp4": b"?"})
     beginnings = (
         "labels.csv, line 3: moment 'M9' is unknown",
         "labels.csv, line 3: column score: '?' is no finite number",
         "labels.csv, line 4: subject is empty",
         "folds.csv, line 2: fold 'a' of subject 'm1' is no number",
+        "folds.csv: subject that labels.csv does not name: 'm9' in line 3",
         "labels.csv, line 6: video 'videos/a.mp4' is that of line 2",
         "labels.csv names a video that is not in the folder: 'x.mp4' in line 5",
         "labels.csv, line 3: video b.mp4: no video",
