@@ -7,7 +7,7 @@ counted when the tables are read, and decoded once, by `Clips.pictures`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from objectives.grimace.data import Clips, Wanted
 from objectives.grimace.folder import VIDEOS, Folder, find, is_video
 from objectives.grimace.folds import FOLDS_FILE, read_folds
 from objectives.grimace.frames import Film, chosen, short
-from objectives.grimace.table import LABELS_FILE, Labels, Row, read_labels
-from objectives.problems import Mistake, gathered, listing, near, some
+from objectives.grimace.table import LABELS_FILE, Labels, Row, hint, read_labels
+from objectives.problems import Mistake, gathered, listing, some
 from objectives.texts import not_text, spelled
 
 _WANTED = f"give a folder with {LABELS_FILE} and its videos in {VIDEOS}/; for predictions videos alone are enough"
@@ -40,12 +40,12 @@ def read(source: Path, wanted: Wanted) -> Clips:
     problems: list[str] = []
     folds: Mapping[str, int] | None = None
     folder = _opened(source)
-    if folder.source != source or not folder.called(LABELS_FILE):
-        labels = _unlabelled(folder, problems)
-    else:
+    if (source / LABELS_FILE).is_file():
         labels = read_labels(source / LABELS_FILE, problems, events=wanted.frames == "event")
-        if folder.called(FOLDS_FILE):
+        if (source / FOLDS_FILE).is_file():
             folds = read_folds(source / FOLDS_FILE, labels, problems)
+    else:
+        labels = _unlabelled(source, folder, problems)
     paths = _find(folder, labels.rows, problems)
     films = _counted(labels.rows, paths, problems)
     problems += short(list(films.values()), wanted)
@@ -61,9 +61,9 @@ def read(source: Path, wanted: Wanted) -> Clips:
         score=np.asarray([row.score for row in rows], np.float32),
         features=features.reshape(len(rows), len(labels.features)),
         feature_names=labels.features,
-        pictures=partial(_pictures, list(zip(paths, frames, strict=True)), wanted),
+        pictures=partial(_pictures, list(zip(films, frames, strict=True)), wanted),
         fold=None if folds is None else np.asarray([folds[row.subject] for row in rows], np.int64),
-        notes=(*labels.notes, *_left_out(folder, paths)),
+        notes=(*labels.notes, *_left_out(folder, films)),
         unlabelled=labels.unlabelled,
     )
 
@@ -77,20 +77,24 @@ def _opened(source: Path) -> Folder:
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder; {_WANTED}")
     folder = find(source)
-    if not folder.videos and not folder.called(LABELS_FILE):
+    if not folder.videos and not (source / LABELS_FILE).is_file():
         raise DataError(f"{source}: neither {LABELS_FILE} nor videos; {_WANTED}")
     return folder
 
 
-def _unlabelled(folder: Folder, problems: list[str]) -> Labels:
+def _unlabelled(source: Path, folder: Folder, problems: list[str]) -> Labels:
     """A row for each video; what it shows is not known, so each counts as its own subject."""
     problems += not_text(folder.videos)
-    tables = tuple(name for name in folder.by_name if "/" not in name and name.lower().endswith(".csv"))
-    meant = near(LABELS_FILE, tables)
+    lacking = "a single video is read without labels; give the folder that holds them"
+    notes: list[str] = []
+    if source.is_dir():
+        tables = sorted(path.name for path in source.glob("*.csv") if path.name != FOLDS_FILE)
+        lacking = f"no {LABELS_FILE}{hint(LABELS_FILE, tables)}; only predictions do without labels"
+        notes = [f"{FOLDS_FILE}: not read, since there is no {LABELS_FILE}"] if (source / FOLDS_FILE).is_file() else []
     return Labels(
-        rows=tuple(Row(line=0, video=name, subject=name) for name in folder.videos),
-        notes=(f"{FOLDS_FILE}: not read, since there is no {LABELS_FILE}",) if FOLDS_FILE in tables else (),
-        unlabelled=f"no {LABELS_FILE}{f' ({meant}?)' if meant else ''}; only predictions do without labels",
+        rows=tuple(Row(line=0, video=name, subject=name) for name in folder.videos if spelled(name) == name),
+        notes=tuple(notes),
+        unlabelled=lacking,
     )
 
 
@@ -114,17 +118,17 @@ def _find(folder: Folder, rows: Sequence[Row], problems: list[str]) -> list[Path
             files = ()
         found.append(files[0] if len(files) == 1 else None)
     problems += gathered(LABELS_FILE, wrong)
-    problems += _missing(folder, missing)
+    problems += _missing(folder, missing, set(found))
     return found
 
 
-def _missing(folder: Folder, rows: Sequence[Row]) -> Iterator[str]:
+def _missing(folder: Folder, rows: Sequence[Row], taken: Collection[Path | None]) -> Iterator[str]:
     if not rows:
         return
     most = 8  # names of a sentence; a hint costs a look at every file
-    hints = [folder.meant(row.video) for row in rows[:most]]
+    hints = [folder.meant(row.video, taken) for row in rows[:most]]
     named = [f"{row.video!r} in line {row.line}" for row in rows]
-    named[:most] = [f"{name} ({hint}?)" if hint else name for name, hint in zip(named, hints, strict=False)]
+    named[:most] = [f"{name} ({spelled(meant)}?)" if meant else name for name, meant in zip(named, hints, strict=False)]
     count = "a video that is" if len(rows) == 1 else f"{len(rows)} videos that are"
     way_out = f"copy them into {VIDEOS}/, correct the names, or take out the rows"
     yield f"{LABELS_FILE} names {count} not in the folder: {some(named, most)}; {way_out}"
@@ -145,11 +149,10 @@ def _counted(rows: Sequence[Row], paths: Sequence[Path | None], problems: list[s
     return films
 
 
-def _left_out(folder: Folder, paths: Sequence[Path | None]) -> Iterator[str]:
-    named = {path.resolve() for path in paths if path}
+def _left_out(folder: Folder, paths: Iterable[Path]) -> Iterator[str]:
+    named = {path.resolve() for path in paths}
     if others := [name for name, path in folder.videos.items() if path.resolve() not in named]:
-        were = "1 video was" if len(others) == 1 else f"{len(others)} videos were"
-        yield f"{were} left out, since {LABELS_FILE} does not name them: {some([spelled(name) for name in others])}"
+        yield f"videos that {LABELS_FILE} does not name, left out: {some([spelled(name) for name in others])}"
 
 
 def _pictures(clips: Sequence[tuple[Path, np.ndarray]], wanted: Wanted, row: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -32,11 +32,12 @@ class Folder:
         """The files that a table means; several where one lies in the folder and another of its name in videos/."""
         return self.by_name.get(PurePosixPath(name).as_posix(), ())
 
-    def meant(self, name: str) -> str | None:
-        """The video that may have been meant by a name under which none is there; None where none is near."""
+    def meant(self, name: str, taken: Collection[Path | None]) -> str | None:
+        """The video that was meant by a name under which none is there, if one is near that nothing else names."""
+        free = tuple(video for video, path in self.videos.items() if path not in taken)
         own = PurePosixPath(name).name
-        elsewhere = next((video for video in self.videos if PurePosixPath(video).name == own), None)
-        return elsewhere or near(name, tuple(self.videos))
+        elsewhere = next((video for video in free if PurePosixPath(video).name == own), None)
+        return elsewhere or near(name, free)
 
 
 def find(source: Path) -> Folder:

@@ -8,12 +8,12 @@ Further columns are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from objectives.behaviour.csv import plain, ragged, read_table
-from objectives.grimace.table import LABELS_FILE, Labels
-from objectives.problems import Mistake, gathered, near, some
+from objectives.grimace.table import LABELS_FILE, Labels, hint, strange_columns
+from objectives.problems import Mistake, gathered, some
 
 FOLDS_FILE = "folds.csv"
 _NEEDED = ("subject", "fold")
@@ -24,14 +24,14 @@ def read_folds(path: Path, labels: Labels, problems: list[str]) -> Mapping[str, 
 
     Args:
         path: of the file.
-        labels: whose subjects are looked for in it, where all of its rows were understood.
+        labels: whose subjects are looked for in it, where all of its rows are there.
         problems: where what is wrong is added.
     """
     table = read_table(path, FOLDS_FILE, problems)
     if table is None:
         return {}
     header = [cell.strip().lower() for cell in table.rows[0]]
-    if strange := list(_strange(header)):
+    if strange := list(strange_columns(header, _NEEDED)):
         problems += [f"{FOLDS_FILE}, line {table.lines[0]}: {text}" for text in strange]
         return {}
     before = len(problems)
@@ -40,10 +40,10 @@ def read_folds(path: Path, labels: Labels, problems: list[str]) -> Mapping[str, 
     folds: dict[str, int] = {}
     wrong: list[Mistake] = []
     for line, cells in zip(table.lines[1:], table.rows[1:], strict=True):
-        row = dict(zip(header, map(str.strip, cells), strict=False))
-        subject, fold = row["subject"], plain(row.get("fold", ""))
-        if len(cells) != len(header) or not any(row.values()):  # the one is a problem already, the other none
+        if len(cells) != len(header) or not any(map(str.strip, cells)):  # the one is a problem already, the other none
             continue
+        row = dict(zip(header, map(str.strip, cells), strict=True))
+        subject, fold = row["subject"], plain(row["fold"])
         if not subject:
             wrong.append(Mistake(line, "subject is empty; every row needs one", "subject"))
         elif subject in lines:
@@ -63,16 +63,6 @@ def read_folds(path: Path, labels: Labels, problems: list[str]) -> Mapping[str, 
     return {subject: fold - lowest for subject, fold in folds.items()}
 
 
-def _strange(header: Sequence[str]) -> Iterator[str]:
-    """What is wrong with the first line."""
-    if missing := [name for name in _NEEDED if name not in header]:
-        free = tuple(name for name in header if name not in _NEEDED)
-        meant = [f"no column {name}{f' ({hint}?)' if (hint := near(name, free)) else ''}" for name in missing]
-        yield f"{' and '.join(meant)}; there are {some([name[:60] for name in header])}; correct it"
-    if twice := [name for name in _NEEDED if header.count(name) > 1]:
-        yield f"more than one column {some(twice)}; keep one"
-
-
 def _gaps(folds: Mapping[str, int]) -> Iterator[str]:
     numbers = sorted(set(folds.values()))
     if len(numbers) < 2:
@@ -90,18 +80,14 @@ def _out_of_step(labels: Labels, lines: Mapping[str, int]) -> Iterator[str]:
     """Subjects that one of the two files names alone."""
     subjects: dict[str, int] = {}
     for row in labels.rows:
-        subjects.setdefault(row.subject, row.line)
+        if row.subject:  # else it is a problem already
+            subjects.setdefault(row.subject, row.line)
     stray = tuple(name for name in lines if name and name not in subjects)
     lacking = tuple(name for name in subjects if name not in lines)
     if lacking:
-        named = [f"{name!r} in line {subjects[name]}{_hint(name, stray)}" for name in lacking]
+        named = [f"{name!r} in line {subjects[name]}{hint(name, stray)}" for name in lacking]
         way_out = f"give each a row there, or remove {FOLDS_FILE} to have the folds dealt"
         yield f"{LABELS_FILE}: subject in no fold of {FOLDS_FILE}: {some(named)}; {way_out}"
     if stray:
-        named = [f"{name!r} in line {lines[name]}{_hint(name, lacking)}" for name in stray]
+        named = [f"{name!r} in line {lines[name]}{hint(name, lacking)}" for name in stray]
         yield f"{FOLDS_FILE}: subject that {LABELS_FILE} does not name: {some(named)}; correct or remove its row"
-
-
-def _hint(name: str, others: tuple[str, ...]) -> str:
-    meant = near(name, others)
-    return f" ({meant}?)" if meant else ""

@@ -71,10 +71,7 @@ def _few(films: Sequence[Film], counts: Sequence[int], wanted: Wanted, where: st
     least = min(lacking.values())
     way_out = f"set data.max_frames: {least}" if least else "set data.first_frame: 0"
     way_out += ", or leave out " + ("that video" if len(lacking) == 1 else "those videos")
-    yield (
-        f"data.max_frames: {wanted.max_frames}, but there are fewer frames{where}: {found}; {way_out}, or leave out "
-        + ("that video" if len(lacking) == 1 else "those videos")
-    )
+    yield f"data.max_frames: {wanted.max_frames}, but there are fewer frames{where}: {found}; {way_out}"
 
 
 def _no_event(films: Sequence[Film], wanted: Wanted) -> Iterator[str]:
@@ -90,4 +87,4 @@ def _no_event(films: Sequence[Film], wanted: Wanted) -> Iterator[str]:
 
 
 def _listed(films: Sequence[Film]) -> str:
-    return some([f"{film.name} ({film.frames} frames)" for film in films], _NAMED)
+    return some([f"{film.name} with {film.frames} frames" for film in films], _NAMED)

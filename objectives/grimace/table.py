@@ -17,7 +17,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from objectives.behaviour.csv import Table, plain, ragged, read_table
@@ -52,7 +52,7 @@ class Labels:
 
     rows: tuple[Row, ...]
     features: tuple[str, ...] = ()  #: names of the features that have a value somewhere
-    whole: bool = True  #: every row was understood
+    whole: bool = True  #: `rows` are all rows of the table
     notes: tuple[str, ...] = ()
     unlabelled: str = ""  #: why nothing can be learnt; empty where there are scores
 
@@ -74,20 +74,23 @@ def read_labels(path: Path, problems: list[str], *, events: bool) -> Labels:
     problems += [f"{head}: {text}" for text in _strange(header, features)]
     if len(problems) > before:
         return Labels(rows=(), whole=False)
-    problems += ragged(table)
+    cut = list(ragged(table))
+    problems += cut
     reader = _Reader(features, events=events)
     rows = [reader.row(line, cells) for line, cells in _cells(table, header)]
     problems += gathered(LABELS_FILE, reader.wrong)
     if not rows and len(problems) == before:
         problems.append(f"{LABELS_FILE}: no rows below the header; give every video a row")
     kept = [k for k in range(len(features)) if any(not math.isnan(row.features[k]) for row in rows)]
-    lacking = _no_score(header) if "score" not in header else ""
-    if not lacking and all(math.isnan(row.score) for row in rows):
+    lacking = ""
+    if "score" not in header:
+        lacking = f"no column score{_meant('score', header, (*_NEEDED, *_OPTIONAL))}; there are {_there(header)}"
+    elif all(math.isnan(row.score) for row in rows):
         lacking = f"column score is empty in all {len(rows)} rows"
     return Labels(
-        rows=tuple(_with(row, kept) for row in rows),
+        rows=tuple(replace(row, features=tuple(row.features[k] for k in kept)) for row in rows),
         features=tuple(features[k] for k in kept),
-        whole=len(problems) == before,
+        whole=bool(rows) and not cut,
         notes=tuple(_notes(features, kept, reader.commas)),
         unlabelled=f"{head}: {lacking}; only predictions do without scores" if lacking else "",
     )
@@ -106,16 +109,12 @@ def _is_feature(column: str) -> bool:
 
 def _strange(header: Sequence[str], features: Sequence[str]) -> Iterator[str]:
     """What is wrong with the first line."""
-    if missing := [name for name in _NEEDED if name not in header]:
-        meant = " and ".join(f"no column {name}{_hint(name, header)}" for name in missing)
-        yield f"{meant}; there are {_there(header)}; correct it, or take the file away to predict without labels"
-    if twice := [name for name in (*_NEEDED, *_OPTIONAL) if header.count(name) > 1]:
-        yield f"more than one column {some(twice)}; keep one"
+    yield from strange_columns(header, _NEEDED, _OPTIONAL)
     counts = Counter(name.lower() for name in features)
     if twice := [name for name in dict.fromkeys(features) if name and counts[name.lower()] > 1]:
         yield f"feature {some(twice)} is there more than once, capitals aside; keep one, or rename it"
     if "" in features:
-        yield f"a column is called {_FEATURE} without a name; write what was scored, feature_ears"
+        yield f"a column is called {_FEATURE} and nothing more; write what was scored, {_FEATURE}ears"
     taken = {name.lower() for name in _TAKEN}
     if clash := [name for name in features if name.lower() in taken]:
         text = f"feature {some(clash)} has the name of the score or of a moment ({', '.join(MOMENTS)})"
@@ -124,19 +123,28 @@ def _strange(header: Sequence[str], features: Sequence[str]) -> Iterator[str]:
         yield f"feature {some([repr(name) for name in odd])} has a line break or the like in its name; rename it"
 
 
-def _there(header: Sequence[str]) -> str:
-    return some([name[:60] or "''" for name in header])
+def strange_columns(header: Sequence[str], needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[str]:
+    """Columns that a header lacks, or has twice."""
+    if missing := [name for name in needed if name not in header]:
+        meant = " and ".join(f"no column {name}{_meant(name, header, (*needed, *optional))}" for name in missing)
+        yield f"{meant}; there are {_there(header)}; correct that, or take the file away"
+    if twice := [name for name in (*needed, *optional) if header.count(name) > 1]:
+        yield f"more than one column {some(twice)}; keep one"
 
 
-def _hint(name: str, header: Sequence[str]) -> str:
-    """Which column may have been meant."""
-    free = tuple(cell for cell in header if cell not in (*_NEEDED, *_OPTIONAL) and not _is_feature(cell))
-    meant = near(name, free)
+def hint(name: str, known: Sequence[str]) -> str:
+    """` (NAME?)` where a known name was meant by another; else nothing."""
+    meant = near(name, tuple(known))
     return f" ({meant}?)" if meant else ""
 
 
-def _no_score(header: Sequence[str]) -> str:
-    return f"no column score{_hint('score', header)}; there are {_there(header)}"
+def _meant(name: str, header: Sequence[str], used: Sequence[str]) -> str:
+    """Which column may have been meant."""
+    return hint(name, [cell for cell in header if cell not in used and not _is_feature(cell)])
+
+
+def _there(header: Sequence[str]) -> str:
+    return some([name[:60] or "''" for name in header])
 
 
 def _cells(table: Table, header: Sequence[str]) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -150,12 +158,13 @@ class _Reader:
     """Reads rows one by one, and keeps what is wrong with them."""
 
     def __init__(self, features: Sequence[str], *, events: bool) -> None:
-        self._features = features
+        self._features = [_FEATURE + name for name in features]
         self._events = events
         self.wrong: list[Mistake] = []
         self.commas: list[str] = []  #: cells with a decimal comma
 
     def row(self, line: int, cells: Mapping[str, str]) -> Row:
+        """Check and read one row; what is wrong in it counts as not said."""
         for column in ("video", "subject"):
             if not cells[column]:
                 self.wrong.append(Mistake(line, f"{column} is empty; every row needs one", column))
@@ -165,15 +174,14 @@ class _Reader:
             subject=cells["subject"],
             moment=self._moment(line, cells["moment"]),
             score=self._number(line, "score", cells.get("score", "")),
-            features=tuple(self._number(line, _FEATURE + name, _feature(cells, name)) for name in self._features),
+            features=tuple(self._number(line, column, cells[column]) for column in self._features),
             event=self._event(line, cells.get("event", "")) if self._events else None,
         )
 
     def _moment(self, line: int, text: str) -> int:
         if not text or text in MOMENTS:
             return MOMENTS.index(text) if text else -1
-        meant = near(text, MOMENTS)
-        unknown = f"moment {text[:60]!r} is unknown{f' ({meant}?)' if meant else ''}"
+        unknown = f"moment {text[:60]!r} is unknown{hint(text, MOMENTS)}"
         way_out = f"moments are {', '.join(MOMENTS)}; leave the cell empty where it is none of them"
         self.wrong.append(Mistake(line, f"{unknown}; {way_out}"))
         return -1
@@ -206,15 +214,6 @@ class _Reader:
         says = f"column event: {text[:60]!r} is no number of a frame (0, 1, 2, ...); correct it or leave the cell empty"
         self.wrong.append(Mistake(line, says))
         return None
-
-
-def _feature(cells: Mapping[str, str], name: str) -> str:
-    return cells[_FEATURE + name]
-
-
-def _with(row: Row, kept: Sequence[int]) -> Row:
-    """A row without the features that have no value anywhere."""
-    return Row(**{**vars(row), "features": tuple(row.features[k] for k in kept)})
 
 
 def _notes(features: Sequence[str], kept: Sequence[int], commas: Sequence[str]) -> Iterator[str]:
