@@ -145,7 +145,8 @@ def _of_errors(fold: np.ndarray, error: np.ndarray, mae: np.ndarray) -> str:
     gaps = " An empty cell has no scored clip." if np.isnan(mae).any() else ""
     return (
         "Mean absolute error of the clips of a moment in the validation part of a fold; at the edges that of all clips "
-        f"together, each clip counting once. A dark column is a hard moment, a dark row a hard animal.{apart}{gaps}"
+        "together, each clip counting once. A column of strong colour is a hard moment, such a row a hard "
+        f"animal.{apart}{gaps}"
     )
 
 

@@ -26,7 +26,7 @@ from objectives.grimace.data import MOMENTS
 from tests.toy import Toy
 
 FEATURES = ["Ears_frontal", "<b>Orbital & cheeks", "unscored"]
-INFO: Mapping[str, Any] = {"classes": list(MOMENTS), "features": FEATURES}
+INFO: dict[str, Any] = {"classes": list(MOMENTS), "features": FEATURES}
 ROWS, FOLDS = 120, 3
 TITLES = [
     "Pain score: predicted and true",
@@ -261,13 +261,15 @@ def test_of_each_moment_the_best_a_typical_and_the_worst_clip() -> None:
 @pytest.mark.parametrize(("clips", "expected"), [(1, ["only one"]), (2, ["best", "worst"]), (0, [])])
 def test_few_clips_of_a_moment_are_called_what_they_are(clips: int, expected: list[str]) -> None:
     e = {name: column[:clips] for name, column in examples().items()}
-    e |= {"moment": np.full(clips, "M2"), "truth": np.arange(float(clips))}
+    e |= {"moment": np.full(clips, "M2"), "truth": np.arange(clips) * 1.0}
     assert [which for _, which in frame_figures.chosen(e, MOMENTS)] == expected
 
 
 def test_frames_stand_beside_each_other_in_time() -> None:
     e = examples(side=frame_figures.SIDE, frames=7)
-    e["clip"] = np.repeat(np.arange(0, 210, 30, np.uint8), 3 * frame_figures.SIDE**2).reshape(1, *e["clip"].shape[1:])
+    e["clip"] = np.repeat(np.arange(0, 210, 30).astype(np.uint8), 3 * frame_figures.SIDE**2).reshape(
+        1, *e["clip"].shape[1:]
+    )
     e["clip"] = np.repeat(e["clip"], 48, 0)
     _, figure = parts(frame_figures.frames(e, MOMENTS))
     shown = pixels(figure.data[0])
