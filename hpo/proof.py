@@ -142,23 +142,27 @@ def target_rows(case: Case) -> Rows:
     for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in searched]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
-        rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))
+        rows.append((str(target), *(_target_cell(target, *end) for end in ends), _folds_cell(target, folds)))
     return rows
 
 
-def _target_cell(value: float | None, reached: bool | None) -> str:
+def _target_cell(target: Target, value: float | None, reached: bool | None) -> str:
     if finite(value) is None or reached is None:
         return "not measurable"
-    return f"{fixed(value, decimals_for(value))} {'reached' if reached else 'missed'}"
+    decimals = 0 if target.kind == "epochs" else decimals_for(value)
+    return f"{fixed(value, decimals)} {'reached' if reached else 'missed'}"
 
 
-def _folds_cell(folds: Sequence[Measured]) -> str:
+def _folds_cell(target: Target, folds: Sequence[Measured]) -> str:
     if not folds:
         return "not promoted yet"
     values = [n for value, _ in folds if (n := finite(value)) is not None]
     if not values:
         return "not measurable"
-    spread = statistics.stdev(values) if len(values) > 1 else None
     reached = sum(bool(verdict) for _, verdict in folds)
     missing = f", not measurable on {len(folds) - len(values)}" if len(values) < len(folds) else ""
-    return f"{plus_minus(statistics.fmean(values), spread)}, reached on {reached} of {len(folds)} folds{missing}"
+    count = f"reached on {reached} of {len(folds)} folds{missing}"
+    if target.of_every_fold:
+        return f"smallest {_target_cell(target, min(values), reached == len(folds))}: {count}"
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return f"{plus_minus(statistics.fmean(values), spread)}, {count}"
