@@ -7,7 +7,6 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils._pytree import tree_map_only
 
-from hpo import curriculum, mixup
+from hpo import curriculum, mixup, network
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
-from hpo.objective import Batch, DataError, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import boosted_weights, draw, part
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
-from hpo.weights import read_weights
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
 
@@ -96,17 +94,10 @@ class FoldRun:
 
         statistics = objective.statistics(arrays, self.fold.train)
         self.statistics = {name: value.to(self.device) for name, value in statistics.items()}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed(0, INIT))
-            self.model = objective.model(params, statistics)
-        if weights := params.model.get("weights"):
-            try:
-                objective.initialise(self.model, read_weights(Path(weights)))
-            except (DataError, RuntimeError) as error:  # RuntimeError: of torch's `load_state_dict`
-                raise DataError(str(error) if weights in str(error) else f"{weights}: {error}") from None
+        model = network.initial(objective, params, statistics, self._seed(0, INIT))
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
-        self.model = self.model.to(self.device).to(memory_format=layout)
+        self.model = model.to(self.device).to(memory_format=layout)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
