@@ -18,6 +18,7 @@ from hpo.records import WEIGHTS, StudyRecord
 from hpo.store import Exists, Store
 from hpo.stored import as_launched
 from hpo.study import Study, differences
+from hpo.study_classes import require_classes
 from hpo.study_weights import changed_weights, require_fit, require_weights
 
 PACKAGES = ("hpo", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
@@ -96,6 +97,7 @@ def _create(
     split = split_of(spec, objective, arrays)
     if spec.quick:
         split = few(split, objective.labels(arrays), spec.seed)
+    require_classes(spec, objective, arrays)
     require_fit(spec, objective, arrays, split.folds[spec.folds.search])
     own = ({"quick": True} if spec.quick else {}) | ({WEIGHTS: dict(weights)} if weights else {})
     return store.studies.create(
@@ -158,6 +160,7 @@ def _resume(
         allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
     if new or replaced:
+        require_classes(spec, objective, arrays)
         require_fit(spec, objective, arrays, Split.from_json(record.split).folds[spec.folds.search])
     for line in (*allowed, *replaced):
         say(f"changed: {line}")

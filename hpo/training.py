@@ -19,7 +19,7 @@ from hpo import curriculum, mixup, network
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
 from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
-from hpo.sampling import boosted_weights, draw, part
+from hpo.sampling import draw, part, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
@@ -83,7 +83,7 @@ class FoldRun:
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.objective, self.arrays, self.feed = objective, arrays, feed
-        self.fold = replace(fold, train=objective.training_rows(arrays, fold.train, params))
+        self.fold = replace(fold, train=trained_rows(objective, arrays, fold.train, params))
         self.params, self.metric = params, metric
         self.epochs_max, self.seed, self.repeat, self._stop = epochs, seed, repeat, stop
         self.validation, self._per_term = validation, gradient_norms
@@ -110,7 +110,7 @@ class FoldRun:
         monitor = self._monitor(params.schedule["monitor"])
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
-        self._weights = boosted_weights(objective.class_counts(arrays)[self.fold.train], params.sampling)
+        self._weights = row_weights(objective, arrays, self.fold.train, params.sampling)
         self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property
