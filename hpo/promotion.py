@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from statistics import median_low
 
-from hpo.final_model import save_model
 from hpo.objective import DataError, Epoch
 from hpo.out_of_fold import leave_predictions
 from hpo.patience import DatabaseGone
+from hpo.promoted_model import save_model
 from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
 from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost, Store
