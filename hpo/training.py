@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils._pytree import tree_map_only
 
-from hpo import curriculum, mixup, network
+from hpo import curriculum, mixup
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
+from hpo.network import Trained, initial
 from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import draw, part, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
@@ -62,6 +63,7 @@ class FoldRun:
         validation: which epochs are validated on all rows, and which have a classification report.
         gradient_norms: measure the norm of each term's gradient, which costs a backward pass per term and step.
         stop: looked at between batches; True makes `epoch` raise `Interrupted`.
+        start: a trained network to go on from, whose statistics stay; None begins anew.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class FoldRun:
         validation: Validation = EVERY_EPOCH,
         gradient_norms: bool = False,
         stop: Callable[[], bool] = lambda: False,
+        start: Trained | None = None,
     ) -> None:
         self.objective, self.arrays, self.feed = objective, arrays, feed
         self.fold = replace(fold, train=trained_rows(objective, arrays, fold.train, params))
@@ -92,9 +95,13 @@ class FoldRun:
         self.epochs: list[Epoch] = []
         self.best_state: dict[str, Tensor] | None = None
 
-        statistics = objective.statistics(arrays, self.fold.train)
+        statistics = start.statistics if start else objective.statistics(arrays, self.fold.train)
         self.statistics = {name: value.to(self.device) for name, value in statistics.items()}
-        model = network.initial(objective, params, statistics, self._seed(0, INIT))
+        seed_of_weights = self._seed(0, INIT)
+        if start is None:
+            model = initial(objective, params, statistics, seed_of_weights)
+        else:
+            model = start.network(objective, params, seed_of_weights)
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
         self.model = model.to(self.device).to(memory_format=layout)
