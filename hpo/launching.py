@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +18,7 @@ from hpo.stored import as_launched
 from hpo.study import Study, differences
 from hpo.study_classes import require_classes
 from hpo.study_weights import changed_weights, require_fit, require_weights
-
-PACKAGES = ("hpo", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
+from hpo.versions import versions
 
 
 class Refused(Exception):
@@ -114,7 +111,7 @@ def _create(
         split=split.to_json(),
         info={**arrays.info, **own},
         vocabulary=objective.vocabulary(),
-        versions=_versions(),
+        versions=versions(),
         metric=spec.metric.name,
         direction=spec.metric.direction,
         trials=spec.budget.trials,
@@ -197,7 +194,3 @@ def _has_values(store: Store, record: StudyRecord) -> bool:
 def _points(spec: Study, names: Iterable[str]) -> dict[str, dict[str, object]]:
     """The searched values of each named configuration."""
     return {name: {key: spec.configurations[name][key] for key in spec.space} for name in names}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
