@@ -62,6 +62,11 @@ class FinalModel(torch.nn.Module):
             raise DataError(f"{source or self.objective.name}: {why}")
         return arrays
 
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """Fingerprints of the data of which rows are known, see `rows`."""
+        return tuple(self._rows)
+
     def rows(self, fingerprint: str) -> dict[str, np.ndarray] | None:
         """Of data with this fingerprint, the rows that the model was trained on, was validated on and never saw.
 
@@ -118,7 +123,7 @@ def load_model(
     folder = Path(path)
     config = _read_config(folder)
     try:
-        found = resolve(_trusted(config, objective, folder), config["objective_hash"])
+        found = resolve(trusted(config, objective, folder), config["objective_hash"])
         model = FinalModel(found, config, _read_tensors(folder / "statistics.safetensors"), _read_rows(folder))
     except LookupError as error:
         kept = folder / OWN_CODE
@@ -136,7 +141,7 @@ def load_model(
     return model.to(device).eval()
 
 
-def _trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
+def trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
     """Name of the objective whose code may run: a built-in one, or the one that the user names."""
     recorded = str(config["objective"])
     if given is not None:
