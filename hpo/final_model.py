@@ -77,24 +77,25 @@ class FinalModel(torch.nn.Module):
         found = self._rows.get(fingerprint)
         return None if found is None else {part: np.asarray(rows, np.int64) for part, rows in found.items()}
 
-    def evaluate(self, arrays: Arrays) -> dict[str, float]:
-        """Losses and scores over all rows."""
+    def evaluate(self, arrays: Arrays, rows: np.ndarray | None = None) -> dict[str, float]:
+        """Losses and scores over all rows, or over the given ones `int64[row]`; what they do not allow is left out."""
         device = next(self.network.parameters()).device
         statistics = {name: value.to(device) for name, value in self.statistics.items()}
-        batches = self._batches(arrays, device)
+        batches = self._batches(arrays, device, rows)
         return measure(self.network, batches, self.objective, self.params, statistics, self.info).values
 
     def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """`row`, counted from 0, columns that identify it, those of its predictions; see `hpo.predictions.long`."""
         device = next(self.network.parameters()).device
-        predicted = predict(self.network, self._batches(arrays, device), self.objective, self.info)
+        predicted = predict(self.network, self._batches(arrays, device, None), self.objective, self.info)
         which = {"row": np.arange(len(arrays))}
         return long(which | self.objective.identify(arrays) | predicted | which)
 
-    def _batches(self, arrays: Arrays, device: torch.device) -> Iterator[Batch]:
+    def _batches(self, arrays: Arrays, device: torch.device, rows: np.ndarray | None) -> Iterator[Batch]:
         feed = Feed(arrays, device)
-        rows = torch.arange(len(arrays), device=device if feed.resident else "cpu")
-        return feed.batches(rows.split(int(self.params.data["batch_size"]) * 4))
+        index = torch.arange(len(arrays)) if rows is None else torch.from_numpy(rows)
+        index = index.to(device if feed.resident else "cpu")
+        return feed.batches(index.split(int(self.params.data["batch_size"]) * 4))
 
 
 def load_model(
