@@ -122,7 +122,7 @@ def load_model(
             objective, or weights that do not fit.
     """
     folder = Path(path)
-    config = _read_config(folder)
+    config = read_config(folder)
     try:
         found = resolve(trusted(config, objective, folder), config["objective_hash"])
         model = FinalModel(found, config, _read_tensors(folder / "statistics.safetensors"), _read_rows(folder))
@@ -156,7 +156,7 @@ def trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
     return recorded
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     for name in ("config.yaml", "statistics.safetensors"):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model folder: {name} is missing")

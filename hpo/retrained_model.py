@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from hpo.final_model import read_config
+from hpo.model_card import card
 from hpo.model_folder import Holder, RowsOf, write_model
+from hpo.objective import DataError
 from hpo.retraining import Retrained, Retraining
 from hpo.training import FoldRun
 from hpo.versions import versions
@@ -19,8 +23,8 @@ def write_retrained(what: Retraining, run: FoldRun, outcome: Retrained) -> None:
         OSError: nothing is there.
     """
     config = _config(what, run, outcome)
-    card, holder = _card(config, outcome), Holder(lease_id=0, token=1)
-    write_model(what.output, run, config, outcome.to_json(), rows=_rows(what, run), card=card, holder=holder)
+    text, holder = _card(config, outcome), Holder(lease_id=0, token=1)
+    write_model(what.output, run, config, outcome.to_json(), rows=_rows(what, run), card=text, holder=holder)
 
 
 def _config(what: Retraining, run: FoldRun, outcome: Retrained) -> dict[str, Any]:
@@ -60,27 +64,33 @@ def _rows(what: Retraining, run: FoldRun) -> RowsOf:
 
 def _card(config: Mapping[str, Any], outcome: Retrained) -> str:
     start, metric = config["started_from"], outcome.metric
-    names = [name for name in outcome.before if name in outcome.after]
-    return "\n".join(
-        [
-            f"# {config['study']}: trial {config['trial']}, trained on",
-            "",
-            f"Started from `{start['model']}` (weights with SHA-256 `{start['weights_sha256']}`) and trained on "
-            f"{config['training_rows']} rows for {counted(outcome.trained, 'epoch')}, of which epoch {outcome.kept} "
-            f"was kept by {metric.name} ({metric.direction}).",
-            "",
-            f"Data: {config['data'] or 'own data of ' + config['objective']}; fingerprint "
-            f"`{config['fingerprint'][:16]}`.",
-            "",
-            f"On {outcome.rows} {outcome.part} rows:",
-            "",
-            "| measure | before | after |",
-            "|---|---|---|",
-            *(f"| {name} | {outcome.before[name]:.4g} | {outcome.after[name]:.4g} |" for name in names),
-            "",
-            "| parameter | value |",
-            "|---|---|",
-            *(f"| `{name}` | {value} |" for name, value in config["params"].items()),
-            "",
-        ]
-    )
+    came = [
+        f"Started from `{start['model']}` (weights with SHA-256 `{start['weights_sha256']}`) and trained on "
+        f"{config['training_rows']} rows for {counted(outcome.trained, 'epoch')}, of which epoch {outcome.kept} was "
+        f"kept by {metric.name} ({metric.direction})."
+    ]
+    both = [name for name in outcome.before if name in outcome.after]
+    scores = [
+        f"The model that it started from, and this one, on {outcome.rows} {outcome.part} rows:",
+        "",
+        "| measure | before | after |",
+        "|---|---|---|",
+        *(f"| {name} | {outcome.before[name]:.4g} | {outcome.after[name]:.4g} |" for name in both),
+    ]
+    return card(config, f"{config['study']}: trial {config['trial']}, trained on", came, scores)
+
+
+def done(what: Retraining) -> Retrained | None:
+    """The outcome of this very training, if its folder is there already.
+
+    Raises:
+        DataError: the folder is there with other values.
+    """
+    if not what.output.exists():
+        return None
+    config = read_config(what.output)
+    started = dict(config.get("started_from") or {})
+    started.pop("model", None)
+    if started != what.request():
+        raise DataError(f"{what.output} was trained with other values, and is never overwritten: --name another")
+    return Retrained.from_json(what.output, json.loads((what.output / "metrics.json").read_text()))

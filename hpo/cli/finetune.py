@@ -107,9 +107,13 @@ def _show(what: Retraining, outcome: Retrained) -> None:
     """A line per measure, and which of the two models to use."""
     from hpo.wording import counted
 
-    about = {"validation": "not trained on", "test": "held out for a test", "train": "trained on: no evidence"}
+    about = {
+        "validation": "not trained on; they choose the epoch",
+        "test": "held out for a test",
+        "train": "trained on: no evidence",
+    }
     width = max(len(name) for name in (*outcome.before, "measure"))
-    click.echo(f"{outcome.rows} {outcome.part} rows ({about[outcome.part]})")
+    click.echo(f"{outcome.rows} {outcome.part} rows ({about.get(outcome.part, 'trained on: no evidence')})")
     click.echo(f"{'measure':{width}} {'before':>10} {'after':>10}")
     for name in dict.fromkeys((*outcome.before, *outcome.after)):
         click.echo(f"{name:{width}} {_cell(outcome.before.get(name))} {_cell(outcome.after.get(name))}")
