@@ -13,12 +13,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hpo.files import write_whole
 from hpo.objective import Epoch
+from hpo.wording import last_line
+
+if TYPE_CHECKING:
+    from hpo.training import FoldRun
 
 _NAME = re.compile(r"epoch-(\d+)-([0-9a-f]{32})\.pt")
 #: The newest and the one before it, in case the newest is damaged.
@@ -89,6 +93,19 @@ class Checkpoints:
             self.newest = len(state["epochs"])
             yield state
         self.newest = 0
+
+    def resume(self, run: FoldRun, say: Say) -> bool:
+        """Go on from the newest checkpoint that fits the run; False, and the run as it was, when there is none."""
+        for state in self.newest_first(say):
+            fresh = run.snapshot()
+            try:
+                run.load_state_dict(state)
+                return True
+            except Exception as error:  # of another version of the objective, of torch, of hpo
+                why = last_line(str(error)) or repr(error)
+                say(f"the checkpoint after epoch {self.newest} does not fit ({why}), using the one before it")
+                run.load_state_dict(fresh)
+        return False
 
     def _files(self, say: Say) -> Iterator[Path]:
         if self._folder.is_symlink():

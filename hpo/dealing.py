@@ -8,6 +8,7 @@ from pathlib import Path
 from hpo.arrays import Arrays
 from hpo.files import SHIPPED
 from hpo.objective import DataError, Objective, Params, Split
+from hpo.sampling import trained_rows
 from hpo.study import Study
 
 
@@ -32,7 +33,7 @@ def trained_on(split: Split, objective: Objective, arrays: Arrays, params: Param
     Raises:
         DataError: when it would have none.
     """
-    folds = (replace(fold, train=objective.training_rows(arrays, fold.train, params)) for fold in split.folds)
+    folds = (replace(fold, train=trained_rows(objective, arrays, fold.train, params)) for fold in split.folds)
     return replace(split, folds=tuple(folds))
 
 

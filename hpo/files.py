@@ -31,6 +31,8 @@ class RunFiles:
         runs/studies/NAME-1a2b3c4d/predictions/trial-0012/fold-0-seed-0/LEASE-TOKEN.csv
         runs/studies/NAME-1a2b3c4d/tensorboard/trial-00012-fold-0/
         runs/models/NAME-1a2b3c4d/trial-0012/          final model
+        runs/models/NAME-1a2b3c4d/fold-3-of-trial-0012/    the model of one fold of a promotion
+        runs/models/NAME-1a2b3c4d/continued/fold-3-of-trial-0012/    trained on by `hpo continue`
 
     Args:
         root: made when missing, readable by its owner alone.
@@ -134,6 +136,15 @@ class RunFiles:
 
     def model(self, folder: str, number: int) -> Path:
         return self.root / "models" / self.require(folder) / f"trial-{number:04d}"
+
+    def fold_model(self, folder: str, number: int, fold: int) -> Path:
+        """Not found by `trial-*`, as final models are."""
+        return self.root / "models" / self.require(folder) / f"fold-{fold}-of-trial-{number:04d}"
+
+    def continued(self, folder: str, name: str, number: int, fold: int) -> Path:
+        """The model of a fold that was trained on, under the name of that continuation."""
+        model = self.fold_model(folder, number, fold)
+        return model.parent / name / model.name
 
     def report(self, folder: str) -> Path:
         return self._parent(self.study(folder) / "report.html")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +16,9 @@ from hpo.records import WEIGHTS, StudyRecord
 from hpo.store import Exists, Store
 from hpo.stored import as_launched
 from hpo.study import Study, differences
+from hpo.study_classes import require_classes
 from hpo.study_weights import changed_weights, require_fit, require_weights
-
-PACKAGES = ("hpo", "optuna", "torch", "torchvision", "numpy", "scikit-learn", "sqlalchemy")
+from hpo.versions import versions
 
 
 class Refused(Exception):
@@ -96,6 +94,7 @@ def _create(
     split = split_of(spec, objective, arrays)
     if spec.quick:
         split = few(split, objective.labels(arrays), spec.seed)
+    require_classes(spec, objective, arrays)
     require_fit(spec, objective, arrays, split.folds[spec.folds.search])
     own = ({"quick": True} if spec.quick else {}) | ({WEIGHTS: dict(weights)} if weights else {})
     return store.studies.create(
@@ -112,7 +111,7 @@ def _create(
         split=split.to_json(),
         info={**arrays.info, **own},
         vocabulary=objective.vocabulary(),
-        versions=_versions(),
+        versions=versions(),
         metric=spec.metric.name,
         direction=spec.metric.direction,
         trials=spec.budget.trials,
@@ -158,6 +157,7 @@ def _resume(
         allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
     if new or replaced:
+        require_classes(spec, objective, arrays)
         require_fit(spec, objective, arrays, Split.from_json(record.split).folds[spec.folds.search])
     for line in (*allowed, *replaced):
         say(f"changed: {line}")
@@ -194,7 +194,3 @@ def _has_values(store: Store, record: StudyRecord) -> bool:
 def _points(spec: Study, names: Iterable[str]) -> dict[str, dict[str, object]]:
     """The searched values of each named configuration."""
     return {name: {key: spec.configurations[name][key] for key in spec.space} for name in names}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}

@@ -18,6 +18,11 @@ LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
         #: Rows of classes rarer than `rare_threshold_share` are drawn up to `rare_boost_cap` times as often; 1 = off.
         "sampling.rare_boost_cap": 1.0,
         "sampling.rare_threshold_share": 0.02,
+        #: Rows that hold this class are drawn `emphasis_factor` times as often, on top of that; "" = off.
+        "sampling.emphasis": "",
+        "sampling.emphasis_factor": 2.5,
+        #: Rows that do not hold this class are not trained on (a specialist); "" = off.
+        "sampling.only": "",
         #: Epochs over which a term that starts late grows to its full weight, see `hpo.curriculum`.
         "loss.ramp_epochs": 0,
         "optimizer.lr": 1e-3,

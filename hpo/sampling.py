@@ -1,11 +1,69 @@
-"""Which rows an epoch sees: a permutation, or draws in which rare classes come more often."""
+"""Which rows an epoch sees: a permutation, or draws in which rare or emphasised classes come more often."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hpo.objective import DataError, Objective, Params
+from hpo.strict_yaml import shown
+
+if TYPE_CHECKING:
+    from hpo.arrays import Arrays
+
+
+def trained_rows(objective: Objective, arrays: Arrays, rows: np.ndarray, params: Params) -> np.ndarray:
+    """Those of a fold's training rows that are trained on: what the objective leaves, of the class `sampling.only`.
+
+    Raises:
+        DataError: there is no such class, or no row is left.
+    """
+    kept = objective.training_rows(arrays, rows, params)
+    if not params.sampling["only"]:
+        return kept
+    found = kept[_held(objective, arrays, kept, params.sampling, "only")]
+    if not len(found):
+        raise DataError(f"sampling.only is {params.sampling['only']!r}: none of {len(kept)} training rows holds it")
+    return found
+
+
+def row_weights(
+    objective: Objective, arrays: Arrays, rows: np.ndarray, sampling: Mapping[str, Any]
+) -> np.ndarray | None:
+    """Probability of each training row by the group of the parameters, or None when every row is equally likely.
+
+    Raises:
+        DataError: there is no such class as `emphasis` names.
+    """
+    weights = boosted_weights(objective.class_counts(arrays)[rows], sampling)
+    if not sampling["emphasis"]:
+        return weights
+    held = _held(objective, arrays, rows, sampling, "emphasis")
+    if held.all() or not held.any() or sampling["emphasis_factor"] == 1:
+        return weights
+    emphasised = np.where(held, sampling["emphasis_factor"], 1.0) * (1.0 if weights is None else weights)
+    return np.asarray(emphasised / emphasised.sum())
+
+
+def require_class(objective: Objective, arrays: Arrays, sampling: Mapping[str, Any], key: str) -> int:
+    """The number of the class that `sampling.KEY` names.
+
+    Raises:
+        DataError: there is none of that name; with the names that there are.
+    """
+    classes = [str(name) for name in arrays.info.get("classes") or range(objective.class_counts(arrays).shape[1])]
+    if sampling[key] not in classes:
+        known = f"the classes are {', '.join(classes)}" if classes else "these data have no classes"
+        raise DataError(f"sampling.{key} is {shown(sampling[key])}: {known}")
+    return classes.index(sampling[key])
+
+
+def _held(objective: Objective, arrays: Arrays, rows: np.ndarray, sampling: Mapping[str, Any], key: str) -> np.ndarray:
+    """`bool[row]`: whether a row holds the class that `sampling.KEY` names, perhaps among others, as a clip may."""
+    number = require_class(objective, arrays, sampling, key)
+    return np.asarray(objective.class_counts(arrays)[rows, number] > 0)
 
 
 def boosted_weights(counts: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarray | None:

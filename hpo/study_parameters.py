@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from optuna.distributions import BaseDistribution, IntDistribution
@@ -30,6 +30,16 @@ def measure(objective: Vocabulary | None, name: str) -> Metric | None:
     except KeyError:
         hint = nearest(name, objective.measures())
         raise ValueError(f"is {shown(name)}, neither a loss nor a score of the objective; {hint}") from None
+
+
+def near_parameter(key: str, known: Iterable[str]) -> str:
+    """`did you mean 'optimizer.lr'?`, or the parameters of the group where nothing is near."""
+    known = list(known)
+    hint = nearest(key, known)
+    if hint.startswith("did"):
+        return hint
+    group = key.partition(".")[0]
+    return nearest(key, [other for other in known if other.startswith(f"{group}.")] or known)
 
 
 class Parameters:
@@ -221,10 +231,7 @@ class Parameters:
     def _known(self, key: str, section: Section, leaf: Node) -> bool:
         if self.objective is None or key in self.defaults:
             return True
-        hint = nearest(key, self.defaults)
-        if not hint.startswith("did"):
-            group = key.partition(".")[0]
-            hint = nearest(key, [other for other in self.defaults if other.startswith(f"{group}.")])
+        hint = near_parameter(key, self.defaults)
         if key == "augment.mixup":
             hint = "this objective offers no mixup, see docs/training.md for how it would"
         self.mistakes.add(leaf.line, f"unknown key {section.name(key)!r}; {hint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.schedule import best_epoch
@@ -76,6 +76,12 @@ class Target:
             return validation
         train = kept.train.get(self.measure)
         return None if train is None else sign * (train - validation)
+
+    def as_written(self) -> dict[str, Any]:
+        """As a study file says it."""
+        named: Any = self.measure.split("/") if self.kind == "balance" else self.measure
+        bounds = {key: getattr(self, key) for key in ("at_least", "at_most", "by_epoch", "over_epochs")}
+        return {self.kind: named, **{key: value for key, value in bounds.items() if value is not None}}
 
     def __str__(self) -> str:
         """For example `macro_f1 at least 0.3 by epoch 20`."""

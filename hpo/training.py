@@ -7,7 +7,6 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +18,10 @@ from torch.utils._pytree import tree_map_only
 from hpo import curriculum, mixup
 from hpo.arrays import Arrays, Feed
 from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
-from hpo.objective import Batch, DataError, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
-from hpo.sampling import boosted_weights, draw, part
+from hpo.network import Trained, initial
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
+from hpo.sampling import draw, part, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
-from hpo.weights import read_weights
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
 
@@ -64,6 +63,7 @@ class FoldRun:
         validation: which epochs are validated on all rows, and which have a classification report.
         gradient_norms: measure the norm of each term's gradient, which costs a backward pass per term and step.
         stop: looked at between batches; True makes `epoch` raise `Interrupted`.
+        start: a trained network to go on from, whose statistics stay; None begins anew.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class FoldRun:
         validation: Validation = EVERY_EPOCH,
         gradient_norms: bool = False,
         stop: Callable[[], bool] = lambda: False,
+        start: Trained | None = None,
     ) -> None:
         self.objective, self.arrays, self.feed = objective, arrays, feed
-        self.fold = replace(fold, train=objective.training_rows(arrays, fold.train, params))
+        self.fold = replace(fold, train=trained_rows(objective, arrays, fold.train, params))
         self.params, self.metric = params, metric
         self.epochs_max, self.seed, self.repeat, self._stop = epochs, seed, repeat, stop
         self.validation, self._per_term = validation, gradient_norms
@@ -94,19 +95,16 @@ class FoldRun:
         self.epochs: list[Epoch] = []
         self.best_state: dict[str, Tensor] | None = None
 
-        statistics = objective.statistics(arrays, self.fold.train)
+        statistics = start.statistics if start else objective.statistics(arrays, self.fold.train)
         self.statistics = {name: value.to(self.device) for name, value in statistics.items()}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self._seed(0, INIT))
-            self.model = objective.model(params, statistics)
-        if weights := params.model.get("weights"):
-            try:
-                objective.initialise(self.model, read_weights(Path(weights)))
-            except (DataError, RuntimeError) as error:  # RuntimeError: of torch's `load_state_dict`
-                raise DataError(str(error) if weights in str(error) else f"{weights}: {error}") from None
+        seed_of_weights = self._seed(0, INIT)
+        if start is None:
+            model = initial(objective, params, statistics, seed_of_weights)
+        else:
+            model = start.network(objective, params, seed_of_weights)
         self._on_gpu = self.device.type == "cuda"
         layout = torch.channels_last if self._on_gpu else torch.contiguous_format
-        self.model = self.model.to(self.device).to(memory_format=layout)
+        self.model = model.to(self.device).to(memory_format=layout)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
@@ -119,7 +117,7 @@ class FoldRun:
         monitor = self._monitor(params.schedule["monitor"])
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
-        self._weights = boosted_weights(objective.class_counts(arrays)[self.fold.train], params.sampling)
+        self._weights = row_weights(objective, arrays, self.fold.train, params.sampling)
         self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property

@@ -23,7 +23,6 @@ from hpo.retention import retire_checkpoints
 from hpo.store import Lease, Store
 from hpo.study import Study
 from hpo.training import FoldRun, Interrupted
-from hpo.wording import last_line
 
 if TYPE_CHECKING:
     from hpo.tensorboard import EventFile
@@ -144,7 +143,7 @@ def advance(run: FoldRun, lease: Lease, around: Surroundings, log: Log) -> Itera
         Interrupted: after the state of the last epoch boundary has been checkpointed, if the disk took it.
     """
     checkpoints = Checkpoints(around.files.checkpoints(around.record.folder, lease.lease_id), lease.token)
-    if _resume(run, checkpoints, log):
+    if checkpoints.resume(run, log.say):
         log.say(f"resumed after epoch {len(run.epochs)} (attempt {lease.attempt})")
         yield from ((epoch, True) for epoch in run.epochs)
     elif lease.attempt > 1:
@@ -175,17 +174,3 @@ def _leave(boundary: Mapping[str, Any], checkpoints: Checkpoints, log: Log) -> N
     if len(boundary["epochs"]) > checkpoints.newest:
         checkpoints.try_save(boundary, log.say)
     log.say(f"left after epoch {len(boundary['epochs'])}")
-
-
-def _resume(run: FoldRun, checkpoints: Checkpoints, log: Log) -> bool:
-    """Go on from the newest checkpoint that fits the run; False, and the run as it was, when there is none."""
-    for state in checkpoints.newest_first(log.say):
-        fresh = run.snapshot()
-        try:
-            run.load_state_dict(state)
-            return True
-        except Exception as error:  # of another version of the objective, of torch, of hpo
-            why = last_line(str(error)) or repr(error)
-            log.say(f"the checkpoint after epoch {checkpoints.newest} does not fit ({why}), using the one before it")
-            run.load_state_dict(fresh)
-    return False

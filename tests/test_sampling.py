@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from hpo.sampling import boosted_weights, draw, part
+from hpo.arrays import Arrays
+from hpo.objective import DataError
+from hpo.sampling import boosted_weights, draw, part, row_weights, trained_rows
+from hpo.study import StudyError
+from tests.toy import CLASSES, STUDY, Toy, launch, toy_arrays, toy_params, toy_run
 
 OFF = {"rare_boost_cap": 1.0, "rare_threshold_share": 0.02}
 
@@ -144,3 +150,79 @@ def test_a_part_is_so_many_of_the_rows_in_order(count: int, share: float, size: 
     assert len(first) == size == len(set(first))
     assert set(first) <= set(rows)
     assert (np.diff(first) > 0).all()
+
+
+# ---- a class that is emphasised, or trained on alone
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory: pytest.TempPathFactory) -> Arrays:
+    return toy_arrays(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("cap", [1.0, 4.0])
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_emphasised_class_is_drawn_more_often_on_top_of_rare_boosts(arrays: Arrays, name: str, cap: float) -> None:
+    rows = np.arange(len(arrays))
+    given = toy_params(sampling__emphasis=name, sampling__emphasis_factor=3.0, sampling__rare_boost_cap=cap)
+    boosted = boosted_weights(Toy().class_counts(arrays), given.sampling)
+    expected = np.ones(len(rows)) if boosted is None else boosted * len(rows)
+    expected = np.where(arrays["target"] == CLASSES.index(name), 3 * expected, expected)
+    found = row_weights(Toy(), arrays, rows, given.sampling)
+    assert found is not None
+    np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-12)  # a few roundings of float64
+
+
+def test_an_emphasis_that_changes_nothing_leaves_a_permutation(arrays: Arrays) -> None:
+    target = arrays["target"]
+    for rows, factor in (
+        (np.arange(len(arrays)), 1.0),
+        (np.flatnonzero(target == 0), 2.5),
+        (np.flatnonzero(target != 0), 2.5),
+    ):
+        given = toy_params(sampling__emphasis="often", sampling__emphasis_factor=factor)
+        assert row_weights(Toy(), arrays, rows, given.sampling) is None
+
+
+def test_a_specialist_trains_on_rows_of_its_class_and_is_validated_on_all(arrays: Arrays) -> None:
+    whole, run = toy_run(arrays).fold, toy_run(arrays, sampling__only="seldom")
+    np.testing.assert_array_equal(run.fold.train, whole.train[arrays["target"][whole.train] == 1])
+    np.testing.assert_array_equal(run.fold.validation, whole.validation)
+    assert run.epoch().samples == len(run.fold.train) > 0
+
+
+def test_a_clip_that_holds_the_class_among_others_is_trained_on(arrays: Arrays) -> None:
+    class Frames(Toy):
+        def class_counts(self, arrays: Arrays) -> np.ndarray:
+            return np.tile([[5, 0, 0], [3, 2, 0], [0, 0, 5]], (len(arrays) // 3, 1))
+
+    rows = trained_rows(Frames(), arrays, np.arange(6), toy_params(sampling__only="often"))
+    assert rows.tolist() == [0, 1, 3, 4]
+
+
+def test_classes_that_are_not_there(arrays: Arrays) -> None:
+    there = "the classes are often, seldom, rare"
+    with pytest.raises(DataError, match=rf"sampling\.emphasis is 'M2': {there}"):
+        toy_run(arrays, sampling__emphasis="M2")
+    with pytest.raises(DataError, match=rf"sampling\.only is 'M2': {there}"):
+        toy_run(arrays, sampling__only="M2")
+    rows = np.flatnonzero(arrays["target"] == 0)[:7]
+    with pytest.raises(DataError, match=r"sampling\.only is 'rare': none of 7 training rows holds it"):
+        trained_rows(Toy(), arrays, rows, toy_params(sampling__only="rare"))
+
+
+def test_a_study_that_names_classes_that_are_not_there_is_refused_before_any_trial(tmp_path: Path) -> None:
+    fixed = "fixed:\n  sampling: {emphasis: M2}\n"
+    text = STUDY.replace("fixed:\n", fixed) + "  special: {optimizer: {lr: 2e-2}, sampling: {only: '9'}}\n"
+    there = "the classes are often, seldom, rare"
+    with pytest.raises(DataError, match=rf"fixed: sampling.emphasis is 'M2': {there}\n.*special: sampling.only is '9'"):
+        launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, text)
+    study = launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, text.replace("M2", "rare").replace("'9'", "often"))
+    assert study.spec.params({"optimizer.lr": 0.02}, "special").sampling["only"] == "often"
+    study.store.close()
+
+
+def test_a_factor_below_one_is_a_mistake_of_the_file(tmp_path: Path) -> None:
+    text = STUDY.replace("fixed:\n", "fixed:\n  sampling: {emphasis_factor: 0.5}\n")
+    with pytest.raises(StudyError, match=r"sampling\.emphasis_factor is 0\.5: at least 1 \(1 = off\) is needed"):
+        launch(f"sqlite:///{tmp_path / 'hpo.db'}", tmp_path, text)

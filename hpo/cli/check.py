@@ -152,12 +152,14 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
     from hpo.check_study import first_params
     from hpo.check_subject import Subject
     from hpo.dealing import split_of, trained_on
+    from hpo.study_classes import require_classes
 
     objective = resolve_aloud(spec.objective)
     params = first_params(spec, name)
     with _working("preparing the data"):
         arrays = open_arrays(objective, Path(spec.data) if spec.data else None, spec.fixed, place.files.cache)
     with _working("dealing the folds"):
+        require_classes(spec, objective, arrays)
         split = trained_on(split_of(spec, objective, arrays), objective, arrays, params)
         findings = look_at_data(spec, objective, arrays, split, params)
     feed = Feed(arrays, device)

@@ -6,6 +6,7 @@ import difflib
 import errno
 import functools
 import importlib
+import keyword
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ COMMANDS = {
     "storage": "storage",
     "evaluate": "models",
     "predict": "models",
+    "finetune": "finetune",
+    "continue": "continuing",
 }
 
 
@@ -64,7 +67,8 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"hpo.cli.{COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        # A function cannot have the name of a word of Python.
+        command: click.Command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         return command
 
 

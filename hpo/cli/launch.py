@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpo.cli.group import Mistake, Place, existing, find_study, mistakes, placed
+from hpo.cli.signals import catch_signals
 from hpo.cli.worker import lasting, passed_on
 from hpo.files import RunFiles
 from hpo.leaving import SIGNALS
@@ -123,7 +124,7 @@ def _engine(
     except ValueError as error:
         raise Mistake(str(error)) from None
     engine = LocalEngine(environment(place.url, threads_per_worker(len(slots))), click.echo)
-    interrupts = _catch_signals()
+    interrupts = catch_signals()
     try:
         for number, device in enumerate(slots):
             words = ["--device", device, "--supervised", "--runs", str(place.files.root), *options]
@@ -132,14 +133,6 @@ def _engine(
         yield engine, interrupts
     finally:
         engine.stop()
-
-
-def _catch_signals() -> list[int]:
-    """A list that Ctrl-C, SIGTERM and Slurm's SIGUSR1 are added to, from the first second on."""
-    caught: list[int] = []
-    for number in SIGNALS:
-        signal.signal(number, lambda code, _frame: caught.append(code))
-    return caught
 
 
 def _await_study(engine: LocalEngine, interrupts: list[int]) -> None:

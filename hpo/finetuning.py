@@ -1,0 +1,122 @@
+"""Fine-tuning a model: which rows of which data it is trained on, with which values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpo.arrays import Arrays, open_arrays
+from hpo.final_model import FinalModel, trusted
+from hpo.objective import DataError, Fold, Metric, Params
+from hpo.retraining import Retraining
+from hpo.settings import settings
+from hpo.study_parameters import measure
+
+#: Where a model's folder does not say into how many folds its data were dealt.
+FOLDS = 5
+
+
+def finetuning(
+    model: FinalModel,
+    folder: Path,
+    *,
+    data: Path | None,
+    cache: Path,
+    words: Sequence[str],
+    metric: str | None,
+    folds: int | None,
+    epochs: int,
+    seed: int,
+    output: Path | None,
+    objective: str | None,
+) -> Retraining:
+    """What `hpo finetune` trains.
+
+    Args:
+        model: to start from.
+        folder: of the model.
+        data: raw data; None for those that it was trained on.
+        cache: of prepared data.
+        words: parameters, `GROUP.KEY=VALUE`.
+        metric: a loss or score; None for that of the model's study.
+        folds: to deal new data into; None for as many as the study had.
+        epochs: the most to train.
+        seed: of order, augmentation and dropout, and of the folds of new data.
+        output: folder of the outcome; None for one beside the model.
+        objective: as the user names it; None for a built-in one.
+
+    Raises:
+        DataError: with what is wrong and the way out.
+    """
+    output = (output or folder.with_name(f"{folder.name}-finetuned")).absolute()
+    if output.exists():
+        raise DataError(f"{output} exists, and a model is never overwritten: name another folder with --output")
+    values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words)}
+    judged = _metric(model, metric)
+    arrays, source = _arrays(model, data, cache)
+    fold, test, count = _rows(model, folder, arrays, folds, seed)
+    return Retraining(
+        model=model,
+        folder=folder,
+        params=Params.from_flat(values),
+        arrays=arrays,
+        data=source,
+        fold=fold,
+        test=test,
+        folds=count,
+        metric=judged,
+        epochs=epochs,
+        seed=seed,
+        output=output,
+        objective=trusted(model.config, objective, folder),
+    )
+
+
+def _metric(model: FinalModel, name: str | None) -> Metric:
+    if name is None:
+        return Metric(**model.config["metric"])
+    try:
+        found = measure(model.objective, name)
+    except ValueError as error:
+        raise DataError(f"--metric {error}") from None
+    if found is None or name.startswith("train."):
+        raise DataError(f"--metric {name}: models are judged on rows that they are not trained on; leave train. out")
+    return found
+
+
+def _arrays(model: FinalModel, data: Path | None, cache: Path) -> tuple[Arrays, str | None]:
+    """The prepared data and the absolute path of the raw ones."""
+    if data is not None:
+        return model.arrays(data, cache), str(data.resolve())
+    source, known = model.config["data"], model.config["fingerprint"]
+    path = Path(source) if source else None
+    try:
+        return open_arrays(model.objective, path, model.params.flat(), cache, known), source
+    except DataError as error:
+        raise DataError(f"{error}\n  --data names other data, which are trained on as new ones") from None
+
+
+def _rows(
+    model: FinalModel, folder: Path, arrays: Arrays, folds: int | None, seed: int
+) -> tuple[Fold, np.ndarray, int]:
+    """The model's own rows where it has seen these data, else those of the first fold; test rows; number of folds."""
+    config: Any = model.config
+    count = int(folds or config.get("folds") or FOLDS)
+    seen = model.rows(arrays.fingerprint)
+    if seen is not None:
+        if folds is not None:
+            raise DataError(f"--folds {folds}: {folder} was trained on these data and keeps its own rows; leave it out")
+        index = max(int(config["fold"]), 0) if len(seen["validation"]) else -1
+        return Fold(index, seen["train"], seen["validation"]), seen["test"], count
+    if arrays.fingerprint == config["fingerprint"]:
+        way = "it was made before models said so; promote its study again, or name other data with --data"
+        raise DataError(f"{folder} does not say which rows of these data it was trained on: {way}")
+    try:
+        split = model.objective.split(arrays, count, seed)
+    except DataError as error:
+        way = f"the data are new to the model and are dealt into {count} folds; --folds N asks for others"
+        raise DataError(f"{error}\n  {way}") from None
+    return split.folds[0], split.test, count
