@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import ResNet
 
 #: Residual networks of He et al. (2016) by their names in torchvision.
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
-def backbone(name: str) -> tuple[nn.Module, int]:
+def backbone(name: str) -> tuple[ResNet, int]:
     """The network without its last layer, with random weights; nothing is downloaded.
 
     Returns:
@@ -22,7 +23,7 @@ def backbone(name: str) -> tuple[nn.Module, int]:
     """
     if name not in BACKBONES:
         raise ValueError(f"model.backbone is one of {', '.join(BACKBONES)}, got {name!r}")
-    net = torchvision.models.get_model(name, weights=None)
+    net: ResNet = torchvision.models.get_model(name, weights=None)
     width = net.fc.in_features
     net.fc = nn.Identity()
     return net, width

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -65,7 +66,8 @@ class ClipNet(nn.Module):
         self.register_buffer("score_unit", score_unit.clone())
         self.register_buffer("feature_unit", feature_unit.clone())
         self.motion = motion
-        self.encoder, code = _small(width) if encoder == SMALL else backbones.backbone(encoder)
+        net, code = _small(width) if encoder == SMALL else backbones.backbone(encoder)
+        self.encoder: nn.Module = net
         self.drop_code, self.drop_said = Dropout(dropout), Dropout(dropout)
         self.lstm = LSTM(code + (GRID**2 if motion else 0), hidden)
         self.score = nn.Linear(hidden, 1)
@@ -98,7 +100,7 @@ def _small(width: int) -> tuple[nn.Module, int]:
     """Five convolutions of stride 2, 4 million multiplications per frame of 112 x 112 at a width of 8."""
     sizes = [3, width, 2 * width, 4 * width, 8 * width, 8 * width]
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         # No bias in front of a normalisation: its gradient would be rounding noise.
         layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), sizes[-1]

@@ -33,6 +33,8 @@ from av.video.stream import VideoStream
 
 from hpo.objective import DataError
 
+#: What files are taken for videos, where a folder holds others.
+VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 #: What is read, whatever the ending says. Others of FFmpeg's formats are lists of further files or addresses, or take
 #: any text for a film (tty).
 _FORMATS = ("mov", "avi", "matroska", "mpegts", "mpeg", "asf", "flv", "ogg", "h264", "hevc", "m4v")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpo.objective import DataError
 from objectives.grimace import files, synthetic
 from objectives.grimace.data import MOMENTS, Wanted
+from objectives.problems import listing
 
 if TYPE_CHECKING:
     from hpo.arrays import ArrayFolder
@@ -32,8 +34,14 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     clips = synthetic.generate(wanted) if source is None else files.read(source, wanted)
     rows, side = len(clips.videos), wanted.resolution
     video = folder.create("video", (rows, wanted.max_frames, 3, side, side), np.uint8)
+    problems = []
     for row in range(rows):
-        video[row] = clips.pictures(row)
+        try:
+            video[row] = clips.pictures(row)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(listing(source, problems))
     video.flush()
     subjects, number = np.unique(clips.subjects, return_inverse=True)
     folder.add("moment", clips.moment)

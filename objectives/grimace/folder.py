@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from hpo.objective import DataError
-from objectives.behaviour.names import VIDEO_ENDINGS
 from objectives.problems import near
+from objectives.video import VIDEO_ENDINGS
 
 VIDEOS = "videos"
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from objectives.behaviour.csv import plain, ragged, read_table
 from objectives.grimace.table import LABELS_FILE, Labels, hint, strange_columns
 from objectives.problems import Mistake, gathered, some
+from objectives.tables import plain, ragged, read_table
 
 FOLDS_FILE = "folds.csv"
 _NEEDED = ("subject", "fold")

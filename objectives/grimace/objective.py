@@ -230,7 +230,7 @@ class Grimace(Objective):
         return found
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """`score` as given (NaN = not scored) and `prediction`; `feature.NAME` and `prediction.NAME` of each feature."""
+        """`score`, NaN = not scored, and `prediction`; of each feature `feature.NAME` and `prediction.NAME`."""
         columns = {name: batch[name].float().cpu().numpy() for name in ("score", "features")}
         found = {"score": columns["score"], "prediction": outputs["score"].float().cpu().numpy()}
         if "features" not in outputs:

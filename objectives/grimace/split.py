@@ -23,8 +23,8 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
         given = int(arrays["fold"].max()) + 1
         if given != folds:
             raise DataError(
-                f"folds.csv deals the subjects to {given} folds, not {folds}: ask for folds: {{count: {given}}}, or take "
-                "folds.csv out of the folder"
+                f"folds.csv deals the subjects to {given} folds, not {folds}: ask for folds: {{count: {given}}}, or "
+                "take folds.csv out of the folder"
             )
         return splits.to_split(np.asarray(arrays["fold"]), folds)
     scored = np.isfinite(arrays["score"])

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from objectives.behaviour.csv import Table, plain, ragged, read_table
 from objectives.grimace.data import MOMENTS
 from objectives.problems import Mistake, gathered, near, some
+from objectives.tables import Table, plain, ragged, read_table
 
 LABELS_FILE = "labels.csv"
 _NEEDED, _OPTIONAL, _FEATURE = ("video", "subject", "moment"), ("score", "event"), "feature_"
