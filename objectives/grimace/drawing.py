@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CANVAS = 224  #: pixels, at least
-HEAD = 0.36  #: canvas widths per head unit
+HEAD = 0.41  #: canvas widths per head unit
 GRAIN = 56  #: cells of the bedding's noise along a side, whatever the side
 SIDES = (-1, 1)  #: of a face
 DARK, LIGHT = (14, 10, 12), (250, 250, 250)
@@ -39,8 +39,8 @@ Colour = tuple[int, int, int]
 class Mouse:
     """What stays the same between the clips of one animal; the defaults make a plain one."""
 
-    fur: Colour = (120, 96, 76)
-    skin: Colour = (206, 150, 146)  #: of ears, nose and paws
+    fur: Colour = (122, 98, 78)
+    skin: Colour = (226, 150, 146)  #: of ears, nose and paws
     ear_size: float = 1.0  #: factor
     ear_angle: float = 0.45  #: radians by which ears lean outwards at rest
     eye_size: float = 1.0  #: factor
@@ -58,7 +58,8 @@ class Camera:
     wall: Colour = (120, 124, 130)
     brightness: float = 1.0  #: factor
     contrast: float = 1.0  #: factor on the distance from middle grey
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  #: factors on red, green and blue
+    hue: float = 0.0  #: of the light, radians on the colour circle: 0 is red, 2 green, 4 blue
+    colour: float = 0.0  #: how much that light colours what it falls on, as a share
     slope: float = 0.0  #: how much brighter the right edge is than the middle, as a share
     noise: float = 0.0  #: standard deviation, grey levels
     cage: int = 0  #: which cage: its bedding and its bars
@@ -88,7 +89,8 @@ class Scene:
         self._factor = max(2, -(-CANVAS // side))
         self._cage = _cage(camera, side * self._factor)
         level = np.arange(256)
-        levels = [((level - 128) * camera.contrast + 128) * camera.brightness * tint for tint in camera.tint]
+        tint = 1 + camera.colour * np.cos(camera.hue - np.arange(3) * 2 * np.pi / 3)
+        levels = [((level - 128) * camera.contrast + 128) * camera.brightness * factor for factor in tint]
         self._levels = np.clip(np.concatenate(levels) + 0.5, 0, 255).astype(int).tolist()
         across = (np.arange(side, dtype=np.float32) + 0.5) / side * 2 - 1
         self._slope = (1 + camera.slope * across)[:, None]
@@ -147,8 +149,8 @@ def _cage(camera: Camera, canvas: int) -> Image.Image:
     generator = np.random.default_rng(camera.cage)
     bedding = generator.normal(0, 16, (GRAIN, GRAIN, 1))
     down = np.linspace(0, 1, GRAIN)[:, None, None]
-    floor = down > generator.uniform(0.3, 0.5)
-    bars = np.arange(GRAIN)[None, :, None] % int(generator.integers(7, 12)) == 0
+    floor = down > generator.uniform(0.36, 0.46)
+    bars = (np.arange(GRAIN)[None, :, None] + generator.integers(9)) % 9 == 0
     wall = np.array(camera.wall) * np.where(bars, 0.72, 1.0)
     cells = np.where(floor, np.array(camera.floor) + bedding, wall + 0.25 * bedding)
     return Image.fromarray(np.clip(cells, 0, 255).astype(np.uint8)).resize((canvas, canvas), Image.Resampling.BILINEAR)
@@ -162,8 +164,8 @@ def _ear(sheet: _Sheet, mouse: Mouse, side: int, pain: float) -> None:
     """At rest round and upright; in pain flat, narrow, and turned outwards and down."""
     x, y, z = EAR
     middle = sheet.place(side * (x + 0.12 * pain), y + 0.20 * pain, z)
-    wide = mouse.ear_size * (0.31 - 0.15 * pain) * (0.55 + 0.45 * np.cos(sheet.turn))
-    long = mouse.ear_size * (0.36 + 0.02 * pain)
+    wide = mouse.ear_size * (0.35 - 0.19 * pain) * (0.55 + 0.45 * np.cos(sheet.turn))
+    long = mouse.ear_size * (0.40 + 0.02 * pain)
     angle = side * (mouse.ear_angle + 0.95 * pain)
     sheet.fill(_ellipse(middle, wide, long, angle), _shade(mouse.fur, 0.86))
     sheet.fill(_ellipse(middle, 0.74 * wide, 0.78 * long, angle), mouse.skin)
@@ -188,14 +190,14 @@ def _eye(sheet: _Sheet, mouse: Mouse, side: int, pain: float) -> None:
     if seen < 0.1:
         return
     middle = sheet.place(side * x, y + 0.03 * pain, z)
-    wide = 0.145 * mouse.eye_size * min(seen, 1.15)
-    high = 0.15 * mouse.eye_size * (1 - 0.84 * pain)
+    wide = 0.17 * mouse.eye_size * min(seen, 1.15)
+    high = 0.18 * mouse.eye_size * (1 - 0.88 * pain)
     slant = side * 0.25
-    sheet.fill(_ellipse(middle, wide + 0.045, 0.15 * mouse.eye_size + 0.035, slant), _shade(mouse.fur, 1.22))
+    sheet.fill(_ellipse(middle, wide + 0.045, 0.18 * mouse.eye_size + 0.035, slant), _shade(mouse.fur, 1.45))
     sheet.fill(_ellipse(middle, wide + 0.012, high + 0.012, slant), _shade(mouse.fur, 0.5))
     sheet.fill(_ellipse(middle, wide, high, slant), DARK)
     glint = min(0.038, 0.5 * high)
-    sheet.fill(_ellipse(middle + (0.03, -0.4 * high), glint, glint), LIGHT)
+    sheet.fill(_ellipse(middle + np.array([0.03, -0.4 * high]), glint, glint), LIGHT)
 
 
 def _snout(sheet: _Sheet, mouse: Mouse, bulge: float) -> None:
@@ -204,8 +206,8 @@ def _snout(sheet: _Sheet, mouse: Mouse, bulge: float) -> None:
     tip = sheet.place(*NOSE)
     for side in SIDES:
         for slope in (-0.1, 0.03, 0.16):
-            start = tip + (side * 0.08, -0.06 + 0.3 * slope)
-            sheet.line(start, start + (side * 0.5, slope), 0.008, _shade(mouse.fur, 1.6))
+            start = tip + np.array([side * 0.08, -0.06 + 0.3 * slope])
+            sheet.line(start, start + np.array([side * 0.5, slope]), 0.008, _shade(mouse.fur, 1.6))
     sheet.fill(_ellipse(tip, 0.085, 0.06), mouse.skin)
 
 

@@ -19,8 +19,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hpo.objective import DataError
 from objectives.grimace.data import MOMENTS, Clips, Wanted
 from objectives.grimace.drawing import Camera, Colour, Mouse, Scene, Shown
+from objectives.grimace.frames import Film, chosen, short
+from objectives.problems import listing
 
 SEED = 7
 SUBJECTS, CLIPS = 9, 6  #: mice; clips of each at each moment
@@ -43,29 +46,15 @@ FEATURES = {
 }
 GRADES, RATER = 2.0, 0.15  #: a face is graded from 0 to GRADES, give or take RATER
 NO_FEATURE, NO_SCORE = 0.2, 0.04  #: share that is missing, at random
-#: How far mice differ, and sessions of a mouse: standard deviations, of factors their logarithm's.
-SUBJECT = {
-    "shift": 0.06,
-    "scale": 0.10,
-    "tilt": 0.16,
-    "brightness": 0.16,
-    "contrast": 0.12,
-    "tint": 0.10,
-    "slope": 0.15,
-}
-SESSION = {
-    "shift": 0.03,
-    "scale": 0.05,
-    "tilt": 0.08,
-    "brightness": 0.10,
-    "contrast": 0.08,
-    "tint": 0.05,
-    "slope": 0.08,
-}
-SIDEWAYS = (0.1, 0.6)  #: how far a camera stands to the side of a mouse, radians; half of them on the other
-FURS: tuple[Colour, ...] = ((66, 58, 56), (112, 88, 66), (160, 132, 100), (206, 198, 188), (140, 138, 140))
-FLOORS: tuple[Colour, ...] = ((196, 180, 150), (170, 150, 120), (210, 208, 200))
-WALLS: tuple[Colour, ...] = ((110, 118, 126), (150, 150, 146), (86, 92, 104))
+REACTS = 0.4  #: how far mice differ in what the same stimulus does to them: up to this share of the score
+#: How far mice differ, and sessions of a mouse: standard deviations. `shift` is in widths of the picture, angles are in
+#: radians; those of scale, brightness and contrast are of the logarithm.
+SUBJECT = {"shift": 0.05, "scale": 0.08, "tilt": 0.12, "hue": 0.5, "brightness": 0.06, "contrast": 0.06, "slope": 0.06}
+SESSION = {"shift": 0.02, "scale": 0.03, "tilt": 0.05, "hue": 0.2, "brightness": 0.05, "contrast": 0.05, "slope": 0.05}
+LAMP = Camera(hue=1.0, colour=0.25)  #: yellow, give or take
+SIDEWAYS = (0.15, 0.45)  #: how far a camera stands to the side of a mouse, radians; half of them on the other
+STRAIN = Mouse()
+FLOOR, WALL = (184, 172, 150), (116, 120, 124)
 
 
 @dataclass(frozen=True)
@@ -97,13 +86,19 @@ class _Pictures:
 
 
 def generate(wanted: Wanted) -> Clips:
-    """The recordings; the same on every call, and the same films whatever is wanted of them."""
+    """The recordings; the same on every call, and the same films whatever is wanted of them.
+
+    Raises:
+        DataError: they do not have the frames that are wanted.
+    """
     generator = np.random.default_rng([SEED, 0])
     keys = [(s, m, c) for s in range(SUBJECTS) for m in range(len(MOMENTS)) for c in range(CLIPS)]
     moment = np.array([m for _, m, _ in keys])
     middle, spread = np.array([SCORES[name] for name in MOMENTS]).T
-    score = np.clip(generator.normal(middle[moment], spread[moment]), 0, WORST).round(1)
-    temper = generator.uniform(1 - TEMPER, 1 + TEMPER, SUBJECTS)[[s for s, _, _ in keys]]
+    subject = np.array([s for s, _, _ in keys])
+    reacts = np.linspace(1 - REACTS, 1 + REACTS, SUBJECTS)[generator.permutation(SUBJECTS)][subject]
+    score = np.clip(reacts * generator.normal(middle[moment], spread[moment]), 0, WORST).round(1)
+    temper = generator.uniform(1 - TEMPER, 1 + TEMPER, SUBJECTS)[subject]
     expression = temper * (1 - np.exp(-score / SATURATION))
     share, besides = np.array(list(FEATURES.values())).T
     strengths = np.clip(share * expression[:, None] + generator.normal(0, besides, (len(keys), len(FEATURES))), 0, 1)
@@ -124,11 +119,10 @@ def generate(wanted: Wanted) -> Clips:
 
 
 def _frames(wanted: Wanted) -> tuple[int, ...]:
-    if wanted.frames == "even":
-        last = (wanted.last_frame or FRAMES) - 1
-        return tuple(np.linspace(wanted.first_frame, last, wanted.max_frames).round().astype(int).tolist())
-    start = min(max(0, EVENT - wanted.max_frames // 2), FRAMES - wanted.max_frames)
-    return tuple(range(start, start + wanted.max_frames))
+    film = Film(name="every film", frames=FRAMES, event=EVENT)
+    if problems := list(short([film], wanted)):
+        raise DataError(listing("the made-up mice", problems))
+    return tuple(chosen(wanted, film.frames, film.event).tolist())
 
 
 def _looks(subject: int) -> tuple[Mouse, list[Camera]]:
@@ -136,35 +130,41 @@ def _looks(subject: int) -> tuple[Mouse, list[Camera]]:
     generator = np.random.default_rng([SEED, 1, subject])
     spread = generator.uniform
     mouse = Mouse(
-        fur=_colour(FURS, 14, generator),
-        skin=_colour(((206, 150, 146),), 18, generator),
-        ear_size=spread(0.88, 1.12),
-        ear_angle=spread(0.35, 0.55),
-        eye_size=spread(0.88, 1.12),
+        fur=_near(STRAIN.fur, 8, generator),
+        skin=_near(STRAIN.skin, 10, generator),
+        ear_size=spread(0.92, 1.08),
+        ear_angle=spread(0.38, 0.52),
+        eye_size=spread(0.92, 1.08),
     )
-    usual = Camera(
+    usual = replace(
+        LAMP,
         turn=spread(*SIDEWAYS) * generator.choice([-1, 1]),
-        floor=_colour(FLOORS, 14, generator),
-        wall=_colour(WALLS, 14, generator),
-        noise=spread(2, 7),
+        floor=_near(FLOOR, 8, generator),
+        wall=_near(WALL, 8, generator),
+        noise=spread(2, 5),
+        cage=subject,
     )
     usual = _moved(usual, SUBJECT, generator)
-    return mouse, [replace(_moved(usual, SESSION, generator), cage=10 * subject + m) for m in range(len(MOMENTS))]
+    return mouse, [_moved(usual, SESSION, generator) for _ in MOMENTS]
 
 
 def _moved(camera: Camera, by: dict[str, float], generator: np.random.Generator) -> Camera:
     """Another place, another light."""
-    x, y = np.clip(camera.shift + generator.normal(0, by["shift"], 2), -0.16, 0.16).tolist()
-    red, green, blue = (camera.tint * np.exp(generator.normal(0, by["tint"], 3))).tolist()
+    x, y = generator.normal(camera.shift, by["shift"]).tolist()
+    scale, brightness, contrast = (
+        getattr(camera, name) * float(np.exp(generator.normal(0, by[name])))
+        for name in ("scale", "brightness", "contrast")
+    )
+    tilt, hue, slope = (generator.normal(getattr(camera, name), by[name]) for name in ("tilt", "hue", "slope"))
     return replace(
         camera,
         shift=(x, y),
-        scale=camera.scale * float(np.exp(generator.normal(0, by["scale"]))),
-        tilt=camera.tilt + generator.normal(0, by["tilt"]),
-        brightness=camera.brightness * float(np.exp(generator.normal(0, by["brightness"]))),
-        contrast=camera.contrast * float(np.exp(generator.normal(0, by["contrast"]))),
-        tint=(red, green, blue),
-        slope=camera.slope + generator.normal(0, by["slope"]),
+        scale=scale,
+        tilt=tilt,
+        hue=hue,
+        brightness=brightness,
+        contrast=contrast,
+        slope=slope,
     )
 
 
@@ -220,8 +220,7 @@ def _washing(moment: str, generator: np.random.Generator) -> tuple[np.ndarray, n
     return paws, np.arange(FRAMES) * 2 * np.pi / 5
 
 
-def _colour(palette: tuple[Colour, ...], spread: float, generator: np.random.Generator) -> Colour:
-    """One of the palette, each channel up to `spread` grey levels off."""
-    near = palette[generator.integers(len(palette))] + generator.uniform(-spread, spread, 3)
-    red, green, blue = np.clip(near, 0, 255).astype(int).tolist()
+def _near(colour: Colour, spread: float, generator: np.random.Generator) -> Colour:
+    """A colour, each channel up to `spread` grey levels off."""
+    red, green, blue = np.clip(colour + generator.uniform(-spread, spread, 3), 0, 255).astype(int).tolist()
     return red, green, blue
