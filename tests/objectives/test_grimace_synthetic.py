@@ -139,14 +139,20 @@ def _drawn(shown: Shown) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("part", "rows"), [("ears", (0, 60)), ("eyes", (40, 70)), ("nose", (55, 80)), ("cheeks", (50, 85))]
+    ("half", "full", "rows"),
+    [
+        (Shown(ears=0.5), Shown(ears=1.0), (0, 60)),
+        (Shown(eyes=0.5), Shown(eyes=1.0), (40, 70)),
+        (Shown(nose=0.5), Shown(nose=1.0), (55, 80)),
+        (Shown(cheeks=0.5), Shown(cheeks=1.0), (50, 85)),
+    ],
+    ids=["ears", "eyes", "nose", "cheeks"],
 )
-def test_a_part_of_the_face_changes_the_picture_where_it_is(part: str, rows: tuple[int, int]) -> None:
-    rest, half, full = (_drawn(replace(Shown(), **{part: strength})) for strength in (0.0, 0.5, 1.0))
-    change = np.abs(full - rest).sum(1)
+def test_a_part_of_the_face_changes_the_picture_where_it_is(half: Shown, full: Shown, rows: tuple[int, int]) -> None:
+    change = np.abs(_drawn(full) - _drawn(Shown())).sum(1)
     assert change[slice(*rows)].sum() > 0.95 * change.sum()
     assert change.sum() > 20 * 50  # as much as 50 pixels that change by 20 grey levels
-    assert 0 < np.abs(half - rest).sum() < 1.1 * change.sum()
+    assert 0 < np.abs(_drawn(half) - _drawn(Shown())).sum() < 1.1 * change.sum()
 
 
 def _left_out(x: np.ndarray, made: Clips) -> tuple[np.ndarray, np.ndarray]:
@@ -168,9 +174,9 @@ def test_unseen_mice_are_scored_by_what_their_eyes_do_but_not_by_their_pixels(ma
     eyes = dark[:, AFTER].mean(1) / dark[:, BEFORE].mean(1)
     true, given = _left_out(eyes[:, None], made)
     assert _r2(true, given) > 0.4
-    pixels = grey[:, ::3, ::2, ::2].reshape(len(grey), -1)
+    pixels = grey[:, ::3, ::4, ::4].reshape(len(grey), -1)
     assert _r2(*_left_out(pixels - pixels.mean(0), made)) < 0.6 * _r2(true, given)
-    still = grey[:, BEFORE].mean(1).reshape(len(grey), -1)
+    still = grey[:, BEFORE, ::2, ::2].mean(1).reshape(len(grey), -1)
     assert _r2(*_left_out(still - still.mean(0), made)) < 0.05
     error, moment = np.abs(true - given), made.moment[~np.isnan(made.score)]
     mae = [error[moment == number].mean() for number in range(len(MOMENTS))]
