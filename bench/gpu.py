@@ -1,8 +1,8 @@
 """What can be measured only on a GPU: how far several workers share one card.
 
 Epochs per second of digits, abr (synthetic, or --data), behaviour and grimace (made-up clips, the latter by a resnet18)
-and expression (drawn faces, resnet18, 96 pixels) with 1, 2, 4 and 8 processes on one card. Each trains with `FoldRun` as
-a worker does, in mixed precision with the data on the card, one training of the length that its study has after the
+and expression (drawn faces, resnet18, 96 pixels) with 1, 2, 4 and 8 processes on one card. Each trains with `FoldRun`
+as a worker does, in mixed precision with the data on the card, one training of the length that its study has after the
 other; counted are the epochs that end within a common time span, after two that warm up. No database is involved.
 
 Takes at most --minutes; what does not fit is left out and named. Needs torch and numpy only (without scikit-learn,

@@ -17,7 +17,7 @@ from objectives.digits import CLASSES, Digits
 
 #: Number of folds of the studies that ship with hpo.
 FOLDS = 5
-#: Of digits and abr, of clips (of points, in colour) and of faces; off by default, which would leave out a part of the work.
+#: Of digits and abr, of clips (of points, in colour) and of faces; off by default, and would be left out.
 AUGMENTATION = {"augment.shift": 1.0, "augment.noise": 0.05}
 OF_CLIPS = {"augment.jitter": 0.02, "augment.temporal_drop": 0.1, "augment.roll": 5}
 OF_COLOUR_CLIPS = {"augment.flip": 0.5, "augment.brightness": 0.3, "augment.hue": 0.1, "augment.rotation": 15.0}
