@@ -62,5 +62,7 @@ def _standing(spec: Study, place: Place) -> tuple[Standing | None, str]:
         return Standing(best=best, final=store.reading.final(record.study_id), data=record.data), ""
     except Unknown:
         return None, ""
-    except (StorageError, *DATABASE_ERRORS) as error:
+    except StorageError as error:
+        return None, str(error)
+    except DATABASE_ERRORS as error:
         return None, cause(error)
