@@ -31,6 +31,7 @@ class RunFiles:
         runs/studies/NAME-1a2b3c4d/predictions/trial-0012/fold-0-seed-0/LEASE-TOKEN.csv
         runs/studies/NAME-1a2b3c4d/tensorboard/trial-00012-fold-0/
         runs/models/NAME-1a2b3c4d/trial-0012/          final model
+        runs/models/NAME-1a2b3c4d/fold-3-of-trial-0012/    the model of one fold of a promotion
 
     Args:
         root: made when missing, readable by its owner alone.
@@ -133,6 +134,10 @@ class RunFiles:
 
     def model(self, folder: str, number: int) -> Path:
         return self.root / "models" / self.require(folder) / f"trial-{number:04d}"
+
+    def fold_model(self, folder: str, number: int, fold: int) -> Path:
+        """Not found by `trial-*`, as final models are."""
+        return self.root / "models" / self.require(folder) / f"fold-{fold}-of-trial-{number:04d}"
 
     def models(self, study_name: str) -> list[Path]:
         """Every model folder of the studies of that name, whichever database knows them."""

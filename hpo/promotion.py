@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from statistics import median_low
 
-from hpo.final_model import save_model
 from hpo.objective import DataError, Epoch
 from hpo.out_of_fold import leave_predictions
 from hpo.patience import DatabaseGone
+from hpo.promoted_model import leave_fold_model, save_model
 from hpo.recorder import Recorder
 from hpo.records import JobRecord, StudyRecord
 from hpo.store import DATABASE_ERRORS, MOST_LOSSES, Lease, LeaseLost, Store
@@ -99,6 +99,7 @@ def _fold(lease: Lease, around: Surroundings, log: Log) -> None:
         log.say(f"{run.metric.name} could not be computed on fold {lease.fold}; the last epoch stands for it")
     scores = (best or run.epochs[-1]).validation
     leave_predictions(run, lease, around, log)
+    leave_fold_model(run, lease, around, log)
     around.patience.until(lambda: around.store.results.finish_job(lease, best.number if best else None, scores))
 
 

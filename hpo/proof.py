@@ -152,11 +152,12 @@ def target_rows(case: Case) -> Rows:
     for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in searched]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
-        rows.append((str(target), *(_target_cell(target, *end) for end in ends), _folds_cell(target, folds)))
+        rows.append((str(target), *(target_cell(target, *end) for end in ends), _folds_cell(target, folds)))
     return rows
 
 
-def _target_cell(target: Target, value: float | None, reached: bool | None) -> str:
+def target_cell(target: Target, value: float | None, reached: bool | None) -> str:
+    """What `Target.reached` returns, in words."""
     if finite(value) is None or reached is None:
         return "not measurable"
     decimals = 0 if target.kind == "epochs" else decimals_for(value)
@@ -173,6 +174,6 @@ def _folds_cell(target: Target, folds: Sequence[Measured]) -> str:
     missing = f", not measurable on {len(folds) - len(values)}" if len(values) < len(folds) else ""
     count = f"reached on {reached} of {len(folds)} folds{missing}"
     if target.of_every_fold:
-        return f"smallest {_target_cell(target, min(values), reached == len(folds))}: {count}"
+        return f"smallest {target_cell(target, min(values), reached == len(folds))}: {count}"
     spread = statistics.stdev(values) if len(values) > 1 else None
     return f"{plus_minus(statistics.fmean(values), spread)}, {count}"

@@ -125,6 +125,7 @@ PLACES: list[Callable[[RunFiles], Path]] = [
     lambda files: files.report("study-1a2b"),
     lambda files: files.checkpoints("study-1a2b", 4),
     lambda files: files.model("study-1a2b", 12),
+    lambda files: files.fold_model("study-1a2b", 12, 3),
     lambda files: files.cache,
     lambda files: files.study("study-1a2b"),
 ]

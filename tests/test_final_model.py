@@ -25,14 +25,17 @@ from safetensors.torch import save_file
 import hpo
 from hpo.arrays import Feed
 from hpo.cli.group import hpo as group
-from hpo.final_model import FinalModel, ModelError, load_model, save_model
+from hpo.final_model import FinalModel, ModelError, load_model
+from hpo.promoted_model import save_model
 from hpo.records import FinalRecord
 from hpo.store import Lease
+from hpo.study import Study
+from hpo.target import Target
 from hpo.training import FoldRun
 from tests.toy import CPU, STUDY, Clips, Launched, Toy, frames_of, launch
 
 REPOSITORY = Path(__file__).parents[1]
-FILES = ["README.md", "config.yaml", "metrics.json", "statistics.safetensors", "weights.safetensors"]
+FILES = ["README.md", "config.yaml", "metrics.json", "rows.json", "statistics.safetensors", "weights.safetensors"]
 
 
 #: A job as the store gives it out.
@@ -54,6 +57,18 @@ REFIT = Lease(
 )
 
 
+#: One of each kind.
+TARGETS = """\
+targets:
+  - {score: accuracy, at_least: 0.5}
+  - {score: mae, at_most: 0.4, by_epoch: 2}
+  - {gap: accuracy, at_most: 0.1}
+  - {improvement: accuracy, at_least: 0.01, over_epochs: 3}
+  - {balance: [class, number], at_most: 3}
+  - {epochs: kept, at_least: 1}
+"""
+
+
 def load(folder: Path | str, weights: Path | None = None, objective: str = "tests.toy:Toy") -> FinalModel:
     """The toy's code is not built in: it runs because we say so."""
     return load_model(folder, weights, objective=objective)
@@ -63,7 +78,7 @@ def load(folder: Path | str, weights: Path | None = None, objective: str = "test
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Launched, FoldRun, Path]:
     """A study, a refit of two epochs, and the folder of its model."""
     root = tmp_path_factory.mktemp("trained")
-    launched = launch(f"sqlite:///{root / 'hpo.db'}", root)
+    launched = launch(f"sqlite:///{root / 'hpo.db'}", root, STUDY + TARGETS)
     run = launched.around.run(REFIT, launched.spec.params({"optimizer.lr": 0.02}), epochs=2)
     while not run.finished:
         run.epoch()
@@ -182,6 +197,15 @@ def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Pat
     assert (config["study"], config["trial"], config["epochs"]) == ("toy", 0, 2)
     assert (config["training_rows"], config["test_rows"]) == (100, 20)
     assert config["fingerprint"] == launched.record.fingerprint
+    assert (config["folds"], config["fold"]) == (3, -1)
+    assert config["targets"] == [
+        {"score": "accuracy", "at_least": 0.5},
+        {"score": "mae", "at_most": 0.4, "by_epoch": 2},
+        {"gap": "accuracy", "at_most": 0.1},
+        {"improvement": "accuracy", "at_least": 0.01, "over_epochs": 3},
+        {"balance": ["class", "number"], "at_most": 3.0},
+        {"epochs": "kept", "at_least": 1},
+    ]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_uses"] == 1
     assert {name: metrics[name] for name in ("folds", "baseline", "test")} == {
@@ -195,6 +219,58 @@ def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Pat
     assert "| mae | 0.5 ± 0.1 |  |  |" in card
     assert "| `optimizer.lr` | 0.02 |" in card
     assert "which have been used once, for this model." in card
+
+
+def test_the_targets_of_a_folder_are_those_of_the_study_when_they_are_read_again(
+    trained: tuple[Launched, FoldRun, Path],
+) -> None:
+    launched, _, path = trained
+    written = yaml.safe_load((path / "config.yaml").read_text())["targets"]
+    again = Study.from_text(STUDY + yaml.safe_dump({"targets": written}), "/toy.yaml", lambda _: Toy())
+    assert again.targets == launched.spec.targets and len(again.targets) == 6
+    read = tuple(Target.from_written(one, lambda measure: Toy().metric(measure).direction) for one in written)
+    assert read == launched.spec.targets
+
+
+def test_a_model_knows_which_rows_of_which_data_it_was_trained_on(
+    trained: tuple[Launched, FoldRun, Path], folder: Path
+) -> None:
+    _, run, _ = trained
+    split = Toy().split(run.arrays, 3, 0)
+    rows = load(folder).rows(run.arrays.fingerprint)
+    assert rows is not None and {name: found.tolist() for name, found in rows.items()} == {
+        "train": sorted({*range(120)} - {*split.test.tolist()}),
+        "validation": [],
+        "test": split.test.tolist(),
+    }
+    assert load(folder).rows("of other data") is None
+    (folder / "rows.json").unlink()
+    assert load(folder).rows(run.arrays.fingerprint) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "null",
+        '{"a": 1}',
+        '{"a": {"train": []}}',
+        '{"a": {"train": [0.5], "validation": [], "test": []}}',
+        '{"a": {"train": [-1], "validation": [], "test": []}}',
+        '{"a": {"train": 1, "validation": [], "test": []}}',
+    ],
+)
+def test_rows_that_are_none_are_said_to_be_none(folder: Path, content: str) -> None:
+    (folder / "rows.json").write_text(content)
+    with pytest.raises(ModelError, match=r"rows\.json does not say which rows of which data a model was trained on"):
+        load(folder)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff"])
+def test_rows_that_cannot_be_read_are_named(folder: Path, content: bytes) -> None:
+    (folder / "rows.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"rows\.json cannot be read: ."):
+        load(folder)
 
 
 def test_a_model_is_never_overwritten(trained: tuple[Launched, FoldRun, Path]) -> None:

@@ -224,7 +224,7 @@ def test_a_promotion_ends_in_a_model_that_is_proven(made: Callable[..., Launched
     assert outcome.status == "done"
     path = Path(outcome.path)
     assert path == launched.files.model(launched.record.folder, 1)
-    files = ["README.md", "config.yaml", "metrics.json", "statistics.safetensors", "weights.safetensors"]
+    files = ["README.md", "config.yaml", "metrics.json", "rows.json", "statistics.safetensors", "weights.safetensors"]
     assert sorted(file.name for file in path.iterdir()) == files
     assert json.loads((path / "metrics.json").read_text())["folds"]["mean"] == pytest.approx(outcome.scores)
     assert not list(launched.files.study(launched.record.folder).glob("checkpoints/*"))

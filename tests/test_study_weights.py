@@ -12,10 +12,10 @@ import torch
 import yaml
 from optuna.trial import TrialState
 
-from hpo.final_model import save_model
 from hpo.launching import Refused, create_or_resume
 from hpo.objective import DataError
 from hpo.options import Options
+from hpo.promoted_model import save_model
 from hpo.records import StudyRecord
 from hpo.store import Store
 from hpo.study import Study

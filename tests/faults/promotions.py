@@ -22,6 +22,7 @@ from hpo.files import RunFiles
 from hpo.final_model import load_model
 from hpo.launching import create_or_resume
 from hpo.options import Options
+from hpo.promotion import REFIT
 from hpo.search import Search
 from hpo.store import Store
 from hpo.stored import as_launched
@@ -144,7 +145,7 @@ def _searched(url: str, files: RunFiles, name: str) -> None:
 
 
 def _trouble(url: str, files: RunFiles, name: str) -> str:
-    """What is wrong with the promotion; nothing when there is one whole model of the best trial, and nothing else."""
+    """What is wrong with the promotion; nothing when each fold and the best trial have a whole model."""
     store = Store(url)
     record = store.studies.get(name)
     final = store.reading.final(record.study_id)
@@ -157,8 +158,11 @@ def _trouble(url: str, files: RunFiles, name: str) -> str:
     if store.leases.open(record.study_id):
         return "open leases"
     there = sorted(found.name for found in path.parent.iterdir())
-    if there != [path.name]:
+    folds = [files.fold_model(record.folder, candidate, fold) for candidate, fold in JOBS if fold != REFIT]
+    if there != sorted(found.name for found in (path, *folds)):
         return f"models {there}"
+    for folder in folds:
+        load_model(folder, objective=OBJECTIVE)
     best = store.reading.trials(record.study_id, [BEST])[0]
     if load_model(path, objective=OBJECTIVE).params.flat() != best.params:
         return "the model has other parameters than the best trial"
