@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.evidence import finite, fold_pairs, min_epochs, ordered_names, paired_difference
 from hpo.objective import Epoch, Metric
-from hpo.records import FinalRecord, TrialRecord
+from hpo.records import FinalRecord, JobRecord, TrialRecord
 from hpo.verdict import Case, Part, Rows, is_better
 from hpo.wording import MISSING, decimals_for, fixed, last_line, plus_minus
 
@@ -103,11 +103,15 @@ def _add_folds(part: Part, case: Case) -> None:
     values = [v for p in pairs for v in (p.before, p.after)]
     differences = [p.difference for p in pairs if p.difference]
     decimals = decimals_for(*values, difference=min(differences, key=abs, default=None))
+    kept = {(j.fold, j.seed, j.role): _epochs_cell(j) for j in case.jobs if j.state == "done"}
     if not case.compared:
-        part.folds_heads, part.folds_numeric = ("fold", "seed", "best"), (2,)
-        part.folds = [(p.fold, p.seed, fixed(p.after, decimals)) for p in pairs]
+        part.folds_heads, part.folds_numeric = ("fold", "seed", "best", "kept epoch"), (2, 3)
+        part.folds = [
+            (p.fold, p.seed, fixed(p.after, decimals), kept.get((p.fold, p.seed, "best"), MISSING)) for p in pairs
+        ]
         return
-    part.folds_heads, part.folds_numeric = ("fold", "seed", "baseline", "best", "difference"), (2, 3, 4)
+    part.folds_heads = ("fold", "seed", "baseline", "best", "difference", "kept epoch, baseline", "kept epoch, best")
+    part.folds_numeric = (2, 3, 4, 5, 6)
     part.folds = [
         (
             p.fold,
@@ -115,9 +119,15 @@ def _add_folds(part: Part, case: Case) -> None:
             fixed(p.before, decimals),
             fixed(p.after, decimals),
             "not measurable" if p.difference is None else fixed(p.difference, decimals, sign=True),
+            *(kept.get((p.fold, p.seed, role), MISSING) for role in ("baseline", "best")),
         )
         for p in pairs
     ]
+
+
+def _epochs_cell(job: JobRecord) -> str:
+    """Which epoch's model was kept, of how many that were trained: one that kept its first has hardly trained."""
+    return f"{MISSING if job.best_epoch is None else job.best_epoch} of {len(job.epochs)}"
 
 
 def target_heads(case: Case) -> tuple[str, ...]:

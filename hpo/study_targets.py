@@ -125,7 +125,7 @@ class Targets:
         least = section.integer("at_least", 1, 1)
         if least > (most := self.budget.epochs):
             section.fail("at_least", f"is {least}, but budget.epochs is {most}: it could never be reached")
-        return Target(kind="epochs", measure="kept", direction="maximize", at_least=float(least))
+        return Target(kind="epochs", measure="kept", direction="maximize", at_least=least)
 
     def _pair(self, section: Section) -> list[str] | None:
         """Two different terms in the objective's order; None where a mistake was added or it cannot be told."""

@@ -92,6 +92,7 @@ class Target:
         kinds: tuple[Kind, ...] = get_args(Kind)
         (kind,) = (kind for kind in kinds if kind in written)
         measure = "/".join(written[kind]) if kind == "balance" else written[kind]
+        ways: dict[str, Direction] = {"balance": "minimize", "epochs": "maximize"}
         bounds = {key: float(written[key]) for key in _BOUNDS if key in written}
         epochs = {key: int(written[key]) for key in _EPOCHS if key in written}
         if len(bounds) != 1:
@@ -99,7 +100,7 @@ class Target:
         return cls(
             kind=kind,
             measure=measure,
-            direction="minimize" if kind == "balance" else direction_of(measure),
+            direction=ways[kind] if kind in ways else direction_of(measure),
             at_least=bounds.get("at_least"),
             at_most=bounds.get("at_most"),
             by_epoch=epochs.get("by_epoch"),

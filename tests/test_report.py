@@ -92,7 +92,8 @@ def test_a_promotion_is_reported_fold_by_fold(tmp_path: Path) -> None:
         r"f1\.macro \| higher \| 0\.\d+ ± 0\.\d+ \| 0\.\d+ ± 0\.\d+ \| \+0\.\d+ ± 0\.\d+ \| 5 of 5 \| 0\.571", text
     )
     first = (jobs[1].scores or {})["f1.macro"], (jobs[2].scores or {})["f1.macro"]
-    assert f"0 | 1 | {first[1]:.3f} | {first[0]:.3f} | {first[0] - first[1]:+.3f} |" in text
+    kept = f"{jobs[2].best_epoch} of {len(jobs[2].epochs)} | {jobs[1].best_epoch} of {len(jobs[1].epochs)} |"
+    assert f"0 | 1 | {first[1]:.3f} | {first[0]:.3f} | {first[0] - first[1]:+.3f} | {kept}" in text
     assert "/data/runs/behaviour/final" in text
 
 
@@ -106,7 +107,7 @@ def test_a_best_trial_that_is_the_baseline_is_said_so_once_and_compared_with_not
     assert "f1.macro at least 0.55 | 0.446 missed | 0." in text
     assert "It is the baseline itself, so there is no difference to tell." in text
     assert "measure | better is | best | test, final model |" in text.replace("\u00a0", " ")
-    assert "fold | seed | best |" in text and "Each point is one fold" in text
+    assert "fold | seed | best | kept epoch |" in text and "Each point is one fold" in text
     assert "not measurable" not in text
 
 
