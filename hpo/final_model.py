@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -36,13 +36,17 @@ class FinalModel(torch.nn.Module):
     """
 
     def __init__(
-        self, objective: Objective, config: Mapping[str, Any], statistics: dict[str, torch.Tensor], rows: RowsOf
+        self,
+        objective: Objective,
+        config: Mapping[str, Any],
+        statistics: dict[str, torch.Tensor],
+        rows: RowsOf,
+        network: torch.nn.Module,
     ) -> None:
         super().__init__()
         self.objective, self.config, self.info, self._rows = objective, config, config["info"], rows
         self.params = Params.from_flat(config["params"])
-        self.statistics = statistics
-        self.network = objective.model(self.params, statistics)
+        self.statistics, self.network = statistics, network
 
     def forward(self, batch: Batch) -> Outputs:
         """Outputs for a prepared batch (see the objective's `prepare`)."""
@@ -55,12 +59,7 @@ class FinalModel(torch.nn.Module):
             DataError: the data cannot be used, or have other labels than those that the model was trained on.
             ModelError: no source for a model that was trained on recordings: synthetic data would tell nothing of it.
         """
-        if source is None and self.config["data"] is not None:
-            raise ModelError(f"this model was trained on {self.config['data']}: name the data to use it on")
-        arrays = open_arrays(self.objective, source, self.params.flat(), cache, labelled=labelled)
-        if why := self.objective.misfit(arrays.info, self.info):
-            raise DataError(f"{source or self.objective.name}: {why}")
-        return arrays
+        return open_for([self], source, cache, labelled=labelled)
 
     @property
     def seen(self) -> tuple[str, ...]:
@@ -98,6 +97,19 @@ class FinalModel(torch.nn.Module):
         return feed.batches(index.split(int(self.params.data["batch_size"]) * 4))
 
 
+def open_for(models: Sequence[FinalModel], source: Path | None, cache: Path, *, labelled: bool = True) -> Arrays:
+    """Raw data prepared as for the first of the models, which fit all of them, see `FinalModel.arrays`."""
+    first = models[0]
+    for data in (model.config["data"] for model in models):
+        if source is None and data is not None:
+            raise ModelError(f"this model was trained on {data}: name the data to use it on")
+    arrays = open_arrays(first.objective, source, first.params.flat(), cache, labelled=labelled)
+    for model in models:
+        if why := model.objective.misfit(arrays.info, model.info):
+            raise DataError(f"{source or first.objective.name}: {why}")
+    return arrays
+
+
 def load_model(
     path: str | Path,
     weights: str | Path | None = None,
@@ -125,7 +137,9 @@ def load_model(
     config = read_config(folder)
     try:
         found = resolve(trusted(config, objective, folder), config["objective_hash"])
-        model = FinalModel(found, config, _read_tensors(folder / "statistics.safetensors"), _read_rows(folder))
+        statistics = _read_tensors(folder / "statistics.safetensors")
+        network = found.model(Params.from_flat(config["params"]), statistics)
+        model = FinalModel(found, config, statistics, _read_rows(folder), network)
     except LookupError as error:
         kept = folder / OWN_CODE
         hint = (

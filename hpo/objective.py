@@ -6,7 +6,7 @@ This module does not import torch, so that `hpo status` and the supervisor stay 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -195,6 +195,22 @@ class Objective(Vocabulary, ABC):
             DataError: when they do not fit; the message names them.
         """
         raise TypeError(f"{self.name} has a parameter model.weights, but no method initialise")
+
+    def combined(self, outputs: Sequence[Outputs]) -> Outputs:
+        """What several networks say together of a batch, from what each of them says: the mean, unless overridden.
+
+        `sums` and `predict` know nothing of a network's own statistics, so outputs have units that all networks share
+        and a mean has a meaning; that of logits is the geometric mean of the probabilities. An output that not every
+        network gives is left out; one that is no floating-point number is taken from the first.
+        """
+        shared = [name for name in outputs[0] if all(name in one for one in outputs)]
+        floating = {name for name in shared if outputs[0][name].is_floating_point()}
+        return {
+            name: sum((one[name] for one in outputs[1:]), outputs[0][name]) / len(outputs)
+            if name in floating
+            else outputs[0][name]
+            for name in shared
+        }
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Change a training batch, one draw per row, all randomness from `generator`."""

@@ -142,11 +142,12 @@ def target_rows(case: Case) -> Rows:
     for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in searched]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
-        rows.append((str(target), *(_target_cell(*end) for end in ends), _folds_cell(folds)))
+        rows.append((str(target), *(target_cell(*end) for end in ends), _folds_cell(folds)))
     return rows
 
 
-def _target_cell(value: float | None, reached: bool | None) -> str:
+def target_cell(value: float | None, reached: bool | None) -> str:
+    """What `Target.reached` returns, in words."""
     if finite(value) is None or reached is None:
         return "not measurable"
     return f"{fixed(value, decimals_for(value))} {'reached' if reached else 'missed'}"

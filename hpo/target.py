@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.schedule import best_epoch
 
 Kind = Literal["score", "gap", "improvement", "balance"]
+_BOUNDS, _EPOCHS = ("at_least", "at_most"), ("by_epoch", "over_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,13 @@ class Target:
         value = self._value(epochs, metric, min_epochs)
         if value is None:
             return None, None
+        return value, self.reached_by(value)
+
+    def reached_by(self, value: float) -> bool:
+        """Whether a value of the measure reaches the target."""
         if self.at_least is not None:
-            return value, value >= self.at_least
-        return value, self.at_most is not None and value <= self.at_most
+            return value >= self.at_least
+        return self.at_most is not None and value <= self.at_most
 
     def _value(self, epochs: Sequence[Epoch], metric: Metric, min_epochs: int) -> float | None:
         sign = 1.0 if self.direction == "maximize" else -1.0
@@ -68,10 +73,34 @@ class Target:
         train = kept.train.get(self.measure)
         return None if train is None else sign * (train - validation)
 
+    @classmethod
+    def from_written(cls, written: Mapping[str, Any], direction_of: Callable[[str], Direction]) -> Target:
+        """Read what `as_written` has made.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no target, or of a measure that there is not.
+        """
+        kinds: tuple[Kind, ...] = get_args(Kind)
+        (kind,) = (kind for kind in kinds if kind in written)
+        measure = "/".join(written[kind]) if kind == "balance" else written[kind]
+        bounds = {key: float(written[key]) for key in _BOUNDS if key in written}
+        epochs = {key: int(written[key]) for key in _EPOCHS if key in written}
+        if len(bounds) != 1:
+            raise ValueError(f"one bound is needed, there are {len(bounds)}")
+        return cls(
+            kind=kind,
+            measure=measure,
+            direction="minimize" if kind == "balance" else direction_of(measure),
+            at_least=bounds.get("at_least"),
+            at_most=bounds.get("at_most"),
+            by_epoch=epochs.get("by_epoch"),
+            over_epochs=epochs.get("over_epochs"),
+        )
+
     def as_written(self) -> dict[str, Any]:
         """As a study file says it."""
         named: Any = self.measure.split("/") if self.kind == "balance" else self.measure
-        bounds = {key: getattr(self, key) for key in ("at_least", "at_most", "by_epoch", "over_epochs")}
+        bounds = {key: getattr(self, key) for key in (*_BOUNDS, *_EPOCHS)}
         return {self.kind: named, **{key: value for key, value in bounds.items() if value is not None}}
 
     def __str__(self) -> str:

@@ -30,6 +30,7 @@ from hpo.promoted_model import save_model
 from hpo.records import FinalRecord
 from hpo.store import Lease
 from hpo.study import Study
+from hpo.target import Target
 from hpo.training import FoldRun
 from tests.toy import CPU, STUDY, Clips, Launched, Toy, frames_of, launch
 
@@ -225,6 +226,8 @@ def test_the_targets_of_a_folder_are_those_of_the_study_when_they_are_read_again
     written = yaml.safe_load((path / "config.yaml").read_text())["targets"]
     again = Study.from_text(STUDY + yaml.safe_dump({"targets": written}), "/toy.yaml", lambda _: Toy())
     assert again.targets == launched.spec.targets and len(again.targets) == 5
+    read = tuple(Target.from_written(one, lambda measure: Toy().metric(measure).direction) for one in written)
+    assert read == launched.spec.targets
 
 
 def test_a_model_knows_which_rows_of_which_data_it_was_trained_on(

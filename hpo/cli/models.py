@@ -1,23 +1,44 @@
-"""evaluate, predict: the commands for final models."""
+"""evaluate, predict: the commands for models."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hpo.cli.group import Place, placed, resolve_aloud
+from hpo.cli.group import Mistake, Place, placed, resolve_aloud
+
+if TYPE_CHECKING:
+    from hpo.final_model import FinalModel
 
 OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda:N.")
+WITH = click.option(
+    "--with",
+    "others",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="MODEL",
+    help="A further model, for an ensemble with MODEL; as often as there are.",
+)
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@WITH
 @click.option("--data", type=click.Path(path_type=Path), help="Raw data; default: the objective's own.")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), help="Other weights for the same network (.safetensors, .pt)."
+    "--rows",
+    type=click.Choice(["unseen", "all"]),
+    default="unseen",
+    show_default=True,
+    help="Of data that a model was trained on: only rows that none of the models was trained on, or all.",
+)
+@click.option("--by-class", is_flag=True, help="Also the scores of each class of rows by themselves.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Other weights for MODEL's network (.safetensors, .pt)."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object for scripts.")
 @OWN
@@ -25,58 +46,87 @@ DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or
 @placed
 def evaluate(
     model: Path,
+    others: tuple[Path, ...],
     data: Path | None,
+    rows: Literal["unseen", "all"],
+    by_class: bool,
     weights: Path | None,
     as_json: bool,
     objective: str | None,
     device: str,
     place: Place,
 ) -> None:
-    """Score a final model on labelled data.
+    """Score a model on labelled data, or several models and the ensemble of them.
+
+    The targets of MODEL's study that speak of such scores are judged, too.
 
     \b
     hpo evaluate runs/models/abr-1a2b3c4d/trial-0012 --data new_recordings/
+    hpo evaluate runs/models/abr-1a2b3c4d/trial-0012 --with runs/models/abr-1a2b3c4d/trial-0007 --data new/ --by-class
     """
-    from hpo.final_model import load_model
+    from hpo.cli.models_view import as_plain, lines
+    from hpo.evaluation import evaluate as scored
+    from hpo.final_model import open_for
 
-    loaded = load_model(model, weights, device, objective, resolve=resolve_aloud)
-    arrays = loaded.arrays(data, place.files.cache)
-    if arrays.fingerprint == loaded.config["fingerprint"]:
-        click.echo(
-            "note: the model was trained on these rows; its scores on rows it has not seen are in metrics.json",
-            err=True,
-        )
-    scores = loaded.evaluate(arrays)
+    loaded = _loaded(model, others, weights, device, objective)
+    arrays = open_for(list(loaded.values()), data, place.files.cache)
+    found = scored(loaded, arrays, rows=rows, by_class=by_class)
+    if found.note:
+        click.echo(f"note: {found.note}", err=True)
     if as_json:
-        click.echo(json.dumps(scores))
+        click.echo(json.dumps(as_plain(found)))
         return
-    for name, value in scores.items():
-        click.echo(f"{name:28} {value:.4g}")
+    for line in lines(found):
+        click.echo(line)
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path), required=False)
+@WITH
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
 @OWN
 @DEVICE
 @placed
-def predict(model: Path, data: Path | None, output: Path, objective: str | None, device: str, place: Place) -> None:
-    """Write a model's predictions for DATA (default: the objective's own), which needs no labels.
+def predict(
+    model: Path,
+    data: Path | None,
+    others: tuple[Path, ...],
+    output: Path,
+    objective: str | None,
+    device: str,
+    place: Place,
+) -> None:
+    """Write predictions of a model, or of an ensemble, for DATA (default: the objective's own), which needs no labels.
 
     One line per row of the data; where a row holds several entries, as a clip of frames does, one line per entry.
 
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
     """
+    from hpo.ensemble import Ensemble
     from hpo.files import write_whole
-    from hpo.final_model import load_model
     from hpo.predictions import as_csv, extent
 
-    loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
-    arrays = loaded.arrays(data, place.files.cache, labelled=False)
+    loaded = _loaded(model, others, None, device, objective)
+    asked = Ensemble(loaded) if others else next(iter(loaded.values()))
+    arrays = asked.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
         click.echo(f"note: {note}", err=True)
-    table = loaded.predict(arrays)
+    table = asked.predict(arrays)
     write_whole(output, as_csv(table).encode())
     click.echo(f"{extent(table)} -> {output}")
+
+
+def _loaded(
+    model: Path, others: tuple[Path, ...], weights: Path | None, device: str, objective: str | None
+) -> dict[str, FinalModel]:
+    """Every model under the name that the user has typed."""
+    from hpo.final_model import load_model
+
+    paths = (model, *others)
+    twice = next((path for k, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:k]}), None)
+    if twice is not None:
+        raise Mistake(f"{twice} is named twice: name each model of an ensemble once")
+    given = {path: weights if path is model else None for path in paths}
+    return {str(path): load_model(path, own, device, objective, resolve=resolve_aloud) for path, own in given.items()}

@@ -134,6 +134,29 @@ def test_sums_of_two_halves_add_to_those_of_the_whole(case: Case) -> None:
         torch.testing.assert_close(parts[0][name] + parts[1][name], value, rtol=1e-6, atol=1e-9)
 
 
+def test_networks_with_scalings_of_their_own_are_scored_together_as_one_is(case: Case) -> None:
+    """Nets of halves of the rows: `sums` and `predict` know neither's statistics, and take the mean of their outputs."""
+    params, batch = case.params(), case.batch(case.labelled_rows(24))
+    said = []
+    for seed, half in enumerate(np.array_split(np.random.default_rng(4).permutation(train_rows(case)), 2)):
+        torch.manual_seed(seed)
+        model = case.objective.model(params, case.objective.statistics(case.arrays, np.sort(half))).eval()
+        with torch.no_grad():
+            said.append(model(batch))
+    together = case.objective.combined(said)
+    assert together.keys() == said[0].keys()
+    for name, value in together.items():
+        if value.is_floating_point():
+            expected = (said[0][name].double() + said[1][name].double()) / 2
+            torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)  # float32 has 24 bits
+    alone = case.objective.sums(said[0], batch)
+    assert {k: v.shape for k, v in case.objective.sums(together, batch).items()} == {
+        k: v.shape for k, v in alone.items()
+    }
+    columns = case.objective.predict(together, batch, case.arrays.info)
+    assert columns.keys() == case.objective.predict(said[0], batch, case.arrays.info).keys()
+
+
 def everything(
     case: Case, model: torch.nn.Module, batch: Batch, params: Params, statistics: dict[str, Tensor]
 ) -> dict[str, Tensor]:

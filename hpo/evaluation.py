@@ -1,0 +1,145 @@
+"""Models on labelled data: rows that they were not trained on, scores of each and of them all, per class, targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
+
+import numpy as np
+
+from hpo.arrays import Arrays
+from hpo.ensemble import Ensemble
+from hpo.final_model import FinalModel, ModelError
+from hpo.target import Target
+from hpo.wording import counted
+
+#: Rows whose label is -1.
+NO_CLASS = "no class"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A target with what was measured, None where it cannot be, and whether that reaches it."""
+
+    target: Target
+    value: float | None
+    reached: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What one model, or the ensemble, came to."""
+
+    name: str
+    scores: Mapping[str, float]
+    by_class: Mapping[str, Mapping[str, float]]  #: class -> measure -> value; empty unless asked for
+    targets: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is known of the rows, and a column per model."""
+
+    scored: int  #: rows
+    of: int  #: rows that the data have
+    note: str  #: on what the models have seen of them; empty where they know nothing of the data
+    classes: Mapping[str, int]  #: that occur among the scored rows -> how many of these; empty unless asked for
+    models: tuple[Column, ...]
+    ensemble: Column | None  #: of several models
+
+
+def evaluate(
+    models: Mapping[str, FinalModel], arrays: Arrays, *, rows: Literal["unseen", "all"], by_class: bool
+) -> Evaluation:
+    """Score one model, or several and their ensemble.
+
+    Args:
+        models: name -> model; the targets are those of the first one's study.
+        arrays: data that all of them fit.
+        rows: `unseen`: where a model was trained on these data, those rows alone that none was trained on, if there
+            are some.
+        by_class: whether to score the rows of each class by themselves, too.
+
+    Raises:
+        ModelError: models cannot be combined, or what a folder says of rows or targets cannot be true.
+    """
+    chosen, note = _chosen(models, arrays, rows)
+    classes = _classes(next(iter(models.values())), arrays, chosen) if by_class else {}
+    targets = _targets(*next(iter(models.items())))
+
+    def column(name: str, model: FinalModel | Ensemble) -> Column:
+        scores = model.evaluate(arrays, chosen)
+        judged = tuple(_judged(target, scores) for target in targets)
+        apart = {label: model.evaluate(arrays, members) for label, members in classes.items()}
+        return Column(name=name, scores=scores, by_class=apart, targets=judged)
+
+    together = column("ensemble", Ensemble(models)) if len(models) > 1 else None
+    return Evaluation(
+        scored=len(chosen),
+        of=len(arrays),
+        note=note,
+        classes={label: len(members) for label, members in classes.items()},
+        models=tuple(column(name, model) for name, model in models.items()),
+        ensemble=together,
+    )
+
+
+def _chosen(
+    models: Mapping[str, FinalModel], arrays: Arrays, wanted: Literal["unseen", "all"]
+) -> tuple[np.ndarray, str]:
+    """The rows to score, and what is to be said of them."""
+    everything, alone = np.arange(len(arrays)), len(models) == 1
+    parts = [part for name, model in models.items() if (part := _unseen(name, model, arrays)) is not None]
+    if not parts:
+        return everything, ""
+    left = reduce(np.intersect1d, parts)
+    if not len(left):
+        if alone:
+            said = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
+            return everything, said
+        return everything, "at least one of the models was trained on each of these rows"
+    who = "the model was not" if alone else "none of the models was"
+    if wanted == "all":
+        return everything, f"scored on all {len(everything)} rows; {who} trained on {len(left)} of them"
+    return left, f"scored on {counted(len(left), 'row')} that {who} trained on"
+
+
+def _unseen(name: str, model: FinalModel, arrays: Arrays) -> np.ndarray | None:
+    """Validation and test rows of a model that was trained on these data; None of one that was not.
+
+    Rows that its objective left out of the training count as seen: they may be of a subject that it was trained on.
+    """
+    rows = model.rows(arrays.fingerprint)
+    if rows is None:  # a folder of an older version does not say which
+        return np.empty(0, np.int64) if model.config["fingerprint"] == arrays.fingerprint else None
+    if max((int(part.max()) for part in rows.values() if len(part)), default=-1) >= len(arrays):
+        raise ModelError(f"{name}: rows.json names rows that these data do not have")
+    return np.union1d(rows["validation"], rows["test"])
+
+
+def _classes(model: FinalModel, arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Class -> its rows among the given ones, in the order of the classes; those without one come last."""
+    labels = model.objective.labels(arrays)[rows]
+    names = arrays.info.get("classes") or range(int(labels.max(initial=-1)) + 1)
+    found = {str(name): rows[labels == number] for number, name in enumerate(names)} | {NO_CLASS: rows[labels < 0]}
+    return {name: members for name, members in found.items() if len(members)}
+
+
+def _targets(name: str, model: FinalModel) -> tuple[Target, ...]:
+    """Those of the model's study that say something of a trained model: of a score of its own, whatever the epoch."""
+    found = []
+    for written in model.config.get("targets", ()):
+        try:
+            target = Target.from_written(written, lambda measure: model.objective.metric(measure).direction)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ModelError(f"{name}: config.yaml names a target that is none: {written!r:.80}") from None
+        if target.kind == "score" and target.by_epoch is None and not target.measure.startswith("train."):
+            found.append(target)
+    return tuple(found)
+
+
+def _judged(target: Target, scores: Mapping[str, float]) -> Judged:
+    value = scores.get(target.measure)
+    return Judged(target=target, value=value, reached=None if value is None else target.reached_by(value))
