@@ -115,6 +115,8 @@ def test_its_scores_and_predictions_are_those_of_the_mean(promoted: tuple[Launch
     ensemble, some = Ensemble(models), np.arange(3, 90, 4)
     for rows in (np.arange(len(arrays)), some):
         assert ensemble.evaluate(arrays, rows) == pytest.approx(scores_of(logits, number, arrays, rows), rel=1e-5)
+    alone = [model.evaluate(arrays)["mae"] for model in models.values()]
+    assert ensemble.evaluate(arrays)["mae"] <= np.mean(alone), "Jensen's inequality"
     table = ensemble.predict(arrays)
     np.testing.assert_allclose(table["number"], number, rtol=1e-5, atol=1e-6)
     assert table["prediction"].tolist() == [CLASSES[k] for k in logits.argmax(1)]

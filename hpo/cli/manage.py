@@ -52,7 +52,7 @@ def stop(study: str, now: bool, timeout: float, place: Place) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @placed
 def delete(study: str, yes: bool, place: Place) -> None:
-    """Delete a study with its trials, curves, logs and checkpoints. Final models stay.
+    """Delete a study with its trials, curves, logs and checkpoints. Its models stay.
 
     \b
     hpo delete digits

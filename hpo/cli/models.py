@@ -11,6 +11,7 @@ import click
 from hpo.cli.group import Mistake, Place, placed, resolve_aloud
 
 if TYPE_CHECKING:
+    from hpo.ensemble import Ensemble
     from hpo.final_model import FinalModel
 
 OWN = click.option("--objective", help="Your own objective, FILE.py:Class, for a model of it; it is code and runs.")
@@ -66,10 +67,9 @@ def evaluate(
     """
     from hpo.cli.models_view import as_plain, lines
     from hpo.evaluation import evaluate as scored
-    from hpo.final_model import open_for
 
     loaded = _loaded(model, others, weights, device, objective)
-    arrays = open_for(list(loaded.values()), data, place.files.cache)
+    arrays = _as_one(loaded).arrays(data, place.files.cache)
     found = scored(loaded, arrays, rows=rows, by_class=by_class)
     if found.note:
         click.echo(f"note: {found.note}", err=True)
@@ -104,12 +104,10 @@ def predict(
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
     """
-    from hpo.ensemble import Ensemble
     from hpo.files import write_whole
     from hpo.predictions import as_csv, extent
 
-    loaded = _loaded(model, others, None, device, objective)
-    asked = Ensemble(loaded) if others else next(iter(loaded.values()))
+    asked = _as_one(_loaded(model, others, None, device, objective))
     arrays = asked.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
         click.echo(f"note: {note}", err=True)
@@ -130,3 +128,11 @@ def _loaded(
         raise Mistake(f"{twice} is named twice: name each model of an ensemble once")
     given = {path: weights if path is model else None for path in paths}
     return {str(path): load_model(path, own, device, objective, resolve=resolve_aloud) for path, own in given.items()}
+
+
+def _as_one(models: dict[str, FinalModel]) -> FinalModel | Ensemble:
+    """The model, or the ensemble of several, which are found not to go together before data are read."""
+    from hpo.ensemble import Ensemble
+
+    first, *others = models.values()
+    return Ensemble(models) if others else first

@@ -135,7 +135,7 @@ def test_sums_of_two_halves_add_to_those_of_the_whole(case: Case) -> None:
 
 
 def test_networks_with_scalings_of_their_own_are_scored_together_as_one_is(case: Case) -> None:
-    """Nets of halves of the rows: `sums` and `predict` know neither's statistics, and take the mean of their outputs."""
+    """Nets of halves of the rows: `sums` and `predict` know neither's statistics; they take their outputs' mean."""
     params, batch = case.params(), case.batch(case.labelled_rows(24))
     said = []
     for seed, half in enumerate(np.array_split(np.random.default_rng(4).permutation(train_rows(case)), 2)):
