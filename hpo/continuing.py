@@ -89,6 +89,18 @@ def chosen(models: Sequence[FoldModel], folds: str, at_least: int) -> list[FoldM
     return [model for model in models if model.fold in wanted]
 
 
+def nothing_to_continue(
+    trial: int, models: Sequence[FoldModel], at_least: int, others: Mapping[int, Sequence[FoldModel]]
+) -> str:
+    """What is said where no fold of a trial is under-trained, and which other promoted trials have such folds."""
+    epochs = ", ".join(f"fold {model.fold}: {model.kept}" for model in models)
+    lines = [f"no fold of trial {trial} kept an epoch below {at_least} ({epochs}): nothing to continue"]
+    for other, folds in others.items():
+        if under := sum(model.kept < at_least for model in folds):
+            lines.append(f"trial {other} has {counted(under, 'such fold')}: --trial {other}")
+    return "\n".join(lines)
+
+
 def require_models(models: Sequence[FoldModel], study: str) -> None:
     """Every model is there.
 

@@ -32,7 +32,7 @@ def save_model(
         "folds": {"mean": final.scores, "sd": final.spread},
         "baseline": {"mean": final.baseline_scores, "sd": final.baseline_spread},
         "test": dict(test_scores),
-        "test_uses": len({*path.parent.glob("trial-*"), path}),
+        "test_uses": len({*path.parent.glob("trial-*[0-9]"), path}),
     }
     card, holder = final_card(config, metrics), Holder(lease_id=lease.lease_id, token=lease.token)
     return write_model(path, run, config, metrics, rows=rows_of(run, around.split), card=card, holder=holder)

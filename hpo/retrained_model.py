@@ -77,7 +77,8 @@ def _card(config: Mapping[str, Any], outcome: Retrained) -> str:
         "|---|---|---|",
         *(f"| {name} | {outcome.before[name]:.4g} | {outcome.after[name]:.4g} |" for name in both),
     ]
-    return card(config, f"{config['study']}: trial {config['trial']}, trained on", came, scores)
+    of = f"fold {config['fold']} of " if config["fold"] >= 0 else ""
+    return card(config, f"{config['study']}: {of}trial {config['trial']}, trained on", came, scores)
 
 
 def done(what: Retraining) -> Retrained | None:

@@ -58,7 +58,16 @@ def continue_(
     hpo continue abr --folds 0,3,5 --set optimizer.lr=5e-5 --epochs 30 --name gently
     hpo continue abr --trial baseline --folds all
     """
-    from hpo.continuing import AT_LEAST, chosen, compared, fold_models, measures, promoted_trial, require_name
+    from hpo.continuing import (
+        AT_LEAST,
+        chosen,
+        compared,
+        fold_models,
+        measures,
+        nothing_to_continue,
+        promoted_trial,
+        require_name,
+    )
     from hpo.stored import as_launched
 
     require_name(name)
@@ -74,17 +83,18 @@ def continue_(
     if not models:
         raise Mistake(f"no fold of trial {number} is done yet: hpo promote {record.name}")
     if not wanted:
-        others = {other: fold_models(jobs, other, place.files, record) for other in planned if other is not None}
-        click.echo(_none(number, models, least, {k: v for k, v in others.items() if k != number}), err=as_json)
+        others = [other for other in planned if other is not None and other != number]
+        found = {other: fold_models(jobs, other, place.files, record) for other in others}
+        click.echo(nothing_to_continue(number, models, least, found), err=as_json)
         outcomes = {}
     else:
         outcomes = _train(place, record, spec, number, wanted, configuration, words, epochs, name, device)
     names = measures(spec)
-    found = compared(models, outcomes, names)
+    after = compared(models, outcomes, names)
     if as_json:
-        click.echo(json.dumps(_record(record, number, found, names)))
+        click.echo(json.dumps(_record(record, number, after, names)))
     elif outcomes:
-        _show(found, names, spec)
+        _show(after, names, spec)
 
 
 def _train(
@@ -125,18 +135,6 @@ def _train(
     trained = train_all({title: what for title, (_, what) in trainings.items()}, device) if trainings else []
     numbers = [fold for fold, _ in trainings.values()]
     return outcomes | dict(zip(numbers, trained, strict=True))
-
-
-def _none(number: int, models: Sequence[FoldModel], least: int, others: dict[int, list[FoldModel]]) -> str:
-    """What is said where no fold is under-trained, and where there are some."""
-    from hpo.wording import counted
-
-    epochs = ", ".join(f"fold {model.fold}: {model.kept}" for model in models)
-    lines = [f"no fold of trial {number} kept an epoch below {least} ({epochs}): nothing to continue"]
-    for other, folds in others.items():
-        if under := [model for model in folds if model.kept < least]:
-            lines.append(f"trial {other} has {counted(len(under), 'such fold')}: --trial {other}")
-    return "\n".join(lines)
 
 
 def _show(found: Sequence[Compared], names: Sequence[str], spec: Study) -> None:
