@@ -12,6 +12,9 @@ second, the stimulus at frame 40. They have what the note behind `studies/grimac
   session, the clips of a mouse at a moment, is so again (SESSION). None of it has to do with pain, and nearly all of it
   lies within what the note's enhanced augmentation changes: hue, place, size, tilt. The note's old augmentation leaves
   hue, place and size as they are, and 45 sessions of six clips can be learned by heart from them.
+
+A line through how much of a picture is dark after the stimulus, as a share of before, scores the clips of mice it was
+not fitted to with an R2 of 0.63, and misses M2 by 1.7 where it misses the others by 0.7 to 1.0.
 """
 
 from __future__ import annotations
