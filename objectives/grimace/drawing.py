@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CANVAS = 224  #: pixels, at least
-HEAD = 0.41  #: canvas widths per head unit
+HEAD = 0.5  #: canvas widths per head unit
 GRAIN = 56  #: cells of the bedding's noise along a side, whatever the side
 SIDES = (-1, 1)  #: of a face
 DARK, LIGHT = (14, 10, 12), (250, 250, 250)
@@ -40,7 +40,7 @@ class Mouse:
     """What stays the same between the clips of one animal; the defaults make a plain one."""
 
     fur: Colour = (122, 98, 78)
-    skin: Colour = (226, 150, 146)  #: of ears, nose and paws
+    skin: Colour = (244, 186, 178)  #: of ears, nose and paws
     ear_size: float = 1.0  #: factor
     ear_angle: float = 0.45  #: radians by which ears lean outwards at rest
     eye_size: float = 1.0  #: factor
@@ -126,7 +126,7 @@ class _Sheet:
         angle = camera.tilt + shown.tilt
         cos, sin = np.cos(angle), np.sin(angle)
         self._turned = self._unit * np.array([[cos, sin], [-sin, cos]])
-        middle = np.array([0.5, 0.5]) + camera.shift
+        middle = np.array([0.5, 0.54]) + camera.shift
         self._origin = image.width * middle + self._unit * np.array(shown.shift)
         self.turn = camera.turn + shown.turn
 
@@ -164,8 +164,8 @@ def _ear(sheet: _Sheet, mouse: Mouse, side: int, pain: float) -> None:
     """At rest round and upright; in pain flat, narrow, and turned outwards and down."""
     x, y, z = EAR
     middle = sheet.place(side * (x + 0.12 * pain), y + 0.20 * pain, z)
-    wide = mouse.ear_size * (0.35 - 0.19 * pain) * (0.55 + 0.45 * np.cos(sheet.turn))
-    long = mouse.ear_size * (0.40 + 0.02 * pain)
+    wide = mouse.ear_size * (0.36 - 0.22 * pain) * (0.55 + 0.45 * np.cos(sheet.turn))
+    long = mouse.ear_size * (0.42 - 0.08 * pain)
     angle = side * (mouse.ear_angle + 0.95 * pain)
     sheet.fill(_ellipse(middle, wide, long, angle), _shade(mouse.fur, 0.86))
     sheet.fill(_ellipse(middle, 0.74 * wide, 0.78 * long, angle), mouse.skin)
@@ -190,10 +190,10 @@ def _eye(sheet: _Sheet, mouse: Mouse, side: int, pain: float) -> None:
     if seen < 0.1:
         return
     middle = sheet.place(side * x, y + 0.03 * pain, z)
-    wide = 0.17 * mouse.eye_size * min(seen, 1.15)
-    high = 0.18 * mouse.eye_size * (1 - 0.88 * pain)
+    wide = 0.20 * mouse.eye_size * min(seen, 1.15)
+    high = 0.21 * mouse.eye_size * (1 - 0.88 * pain)
     slant = side * 0.25
-    sheet.fill(_ellipse(middle, wide + 0.045, 0.18 * mouse.eye_size + 0.035, slant), _shade(mouse.fur, 1.45))
+    sheet.fill(_ellipse(middle, wide + 0.045, 0.21 * mouse.eye_size + 0.035, slant), _shade(mouse.fur, 1.45))
     sheet.fill(_ellipse(middle, wide + 0.012, high + 0.012, slant), _shade(mouse.fur, 0.5))
     sheet.fill(_ellipse(middle, wide, high, slant), DARK)
     glint = min(0.038, 0.5 * high)

@@ -8,9 +8,13 @@ second, the stimulus at frame 40. They have what the note behind `studies/grimac
 - Before the stimulus, a face is at rest whatever the score; no frame before it says anything about the pain.
 - Ears and eyes follow the score; the bulge of the cheeks does so a little and that of the nose hardly. Some features
   and scores are missing.
-- Every mouse has its own fur, view, light and distance (SUBJECT), and every session, the clips of a mouse at a moment,
-  again differs a little (SESSION). None of it has to do with the pain. 45 sessions of six clips: a network learns
-  them by heart sooner than faces, unless augmentation takes away what it knows them by.
+- Mice are of one strain. Each is filmed in a light of its own, from its own side and distance (SUBJECT), and every
+  session, the clips of a mouse at a moment, is so again (SESSION). None of it has to do with pain, and nearly all of it
+  lies within what the note's enhanced augmentation changes: hue, place, size, tilt. The note's old augmentation leaves
+  hue, place and size as they are, and 45 sessions of six clips can be learned by heart from them.
+
+A line through how much of a picture is dark after the stimulus, as a share of before, scores the clips of mice it was
+not fitted to with an R2 of 0.63, and misses M2 by 1.7 where it misses the others by 0.7 to 1.0.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ ONSET, REACTION = 10, (0, 6)  #: frames from rest to the full expression; how la
 #: Of each moment: mean and standard deviation of the scores; how much more a mouse moves than at rest; chance that it
 #: washes its face.
 SCORES = {"M0": (0.8, 0.7), "M1": (3.0, 1.2), "M2": (6.0, 3.0), "M3": (3.2, 1.3), "M4": (1.1, 0.8)}
-RESTLESS = {"M0": 1.0, "M1": 1.3, "M2": 2.2, "M3": 1.3, "M4": 1.0}
-WASHES = {"M0": 0.1, "M1": 0.15, "M2": 0.5, "M3": 0.15, "M4": 0.1}
+RESTLESS = {"M0": 1.0, "M1": 1.3, "M2": 2.0, "M3": 1.3, "M4": 1.0}
+WASHES = {"M0": 0.1, "M1": 0.15, "M2": 0.4, "M3": 0.15, "M4": 0.1}
 WORST = 10.0
 SATURATION = 4.0  #: score at which an expression has reached 1 - 1/e of what it would reach
 TEMPER = 0.15  #: up to this share a mouse shows more or less than others
@@ -46,12 +50,12 @@ FEATURES = {
 }
 GRADES, RATER = 2.0, 0.15  #: a face is graded from 0 to GRADES, give or take RATER
 NO_FEATURE, NO_SCORE = 0.2, 0.04  #: share that is missing, at random
-REACTS = 0.4  #: how far mice differ in what the same stimulus does to them: up to this share of the score
+REACTS = 0.15  #: how far mice differ in what the same stimulus does to them: up to this share of the score
 #: How far mice differ, and sessions of a mouse: standard deviations. `shift` is in widths of the picture, angles are in
 #: radians; those of scale, brightness and contrast are of the logarithm.
-SUBJECT = {"shift": 0.05, "scale": 0.08, "tilt": 0.12, "hue": 0.5, "brightness": 0.06, "contrast": 0.06, "slope": 0.06}
-SESSION = {"shift": 0.02, "scale": 0.03, "tilt": 0.05, "hue": 0.2, "brightness": 0.05, "contrast": 0.05, "slope": 0.05}
-LAMP = Camera(hue=1.0, colour=0.25)  #: yellow, give or take
+SUBJECT = {"shift": 0.03, "scale": 0.05, "tilt": 0.08, "hue": 0.4, "brightness": 0.06, "contrast": 0.06, "slope": 0.06}
+SESSION = {"shift": 0.04, "scale": 0.06, "tilt": 0.08, "hue": 0.5, "brightness": 0.05, "contrast": 0.05, "slope": 0.05}
+LAMP = Camera(hue=1.0, colour=0.35)  #: yellow, give or take
 SIDEWAYS = (0.15, 0.45)  #: how far a camera stands to the side of a mouse, radians; half of them on the other
 STRAIN = Mouse()
 FLOOR, WALL = (184, 172, 150), (116, 120, 124)

@@ -143,7 +143,7 @@ def _drawn(shown: Shown) -> np.ndarray:
     [
         (Shown(ears=0.5), Shown(ears=1.0), (0, 60)),
         (Shown(eyes=0.5), Shown(eyes=1.0), (40, 70)),
-        (Shown(nose=0.5), Shown(nose=1.0), (55, 80)),
+        (Shown(nose=0.5), Shown(nose=1.0), (55, 90)),
         (Shown(cheeks=0.5), Shown(cheeks=1.0), (50, 85)),
     ],
     ids=["ears", "eyes", "nose", "cheeks"],
