@@ -52,7 +52,7 @@ class ClipNet(nn.Module):
             encoder: one of ENCODERS.
             width: channels of the small encoder's first layer; the others ignore it.
             hidden: size of the LSTM.
-            dropout: share of the frames' codes, and of what the LSTM says, that is dropped in training.
+            dropout: share of what the LSTM says that is dropped in training.
             pixels: `[2, 3]`, mean and standard deviation of the training rows' channels, 0 to 1.
             score_unit: `[2]`, mean and standard deviation of their scores.
             feature_unit: `[2, feature]`, likewise; without features there is no head for them.
@@ -68,7 +68,8 @@ class ClipNet(nn.Module):
         self.motion = motion
         net, code = _small(width) if encoder == SMALL else backbones.backbone(encoder)
         self.encoder: nn.Module = net
-        self.drop_code, self.drop_said = Dropout(dropout), Dropout(dropout)
+        self.norm_code = nn.BatchNorm1d(code)
+        self.dropout = Dropout(dropout)
         self.lstm = LSTM(code + (GRID**2 if motion else 0), hidden)
         self.score = nn.Linear(hidden, 1)
         self.features = nn.Linear(hidden, feature_unit.shape[1]) if feature_unit.shape[1] else None
@@ -86,10 +87,10 @@ class ClipNet(nn.Module):
         rows, time = video.shape[:2]
         mean, std = 255 * self.pixels[:, :, None, None]
         picture = (video.flatten(0, 1).to(mean.dtype) - mean) / std
-        code = self.drop_code(self.encoder(picture).unflatten(0, (rows, time)))
+        code = self.norm_code(self.encoder(picture)).unflatten(0, (rows, time))
         if self.motion:
             code = torch.cat([code, _motion(picture.unflatten(0, (rows, time)))], -1)
-        said = self.drop_said(self.lstm(code)[0].mean(1))
+        said = self.dropout(self.lstm(code)[0].mean(1))
         outputs = {"score": self.score(said)[..., 0] * self.score_unit[1] + self.score_unit[0]}
         if self.features is not None:
             outputs["features"] = self.features(said) * self.feature_unit[1] + self.feature_unit[0]
