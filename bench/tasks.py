@@ -11,15 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from hpo.arrays import ArrayFolder, Arrays, open_arrays
-from hpo.objective import Fold, Metric, Objective, Params
+from hpo.objective import Fold, Metric, Objective, Params, Value
 from objectives.abr.objective import Abr
 from objectives.digits import CLASSES, Digits
 
 #: Number of folds of the studies that ship with hpo.
 FOLDS = 5
-#: Of digits and abr, of clips and of faces; off by default, which would leave out a part of the work.
+#: Of digits and abr, of clips (of points, in colour) and of faces; off by default, and would be left out.
 AUGMENTATION = {"augment.shift": 1.0, "augment.noise": 0.05}
 OF_CLIPS = {"augment.jitter": 0.02, "augment.temporal_drop": 0.1, "augment.roll": 5}
+OF_COLOUR_CLIPS = {"augment.flip": 0.5, "augment.brightness": 0.3, "augment.hue": 0.1, "augment.rotation": 15.0}
 OF_FACES = {"augment.flip": 0.5, "augment.crop": 0.1, "augment.rotation": 10.0, "augment.colour": 0.2}
 
 
@@ -59,6 +60,15 @@ def behaviour(cache: Path) -> Task:
     return _task(objective, open_arrays(objective, None, objective.defaults, cache), 200, OF_CLIPS)
 
 
+def grimace(cache: Path, encoder: str = "resnet18") -> Task:
+    """Drawn mice for an encoder of torchvision; needs what reads videos, which a bare GPU machine may lack."""
+    from objectives.grimace.objective import Grimace
+
+    objective = Grimace()
+    arrays = open_arrays(objective, None, objective.defaults, cache)
+    return _task(objective, arrays, 50, OF_COLOUR_CLIPS | {"model.encoder": encoder}, "r2")
+
+
 def expression(cache: Path, image_size: int = 96) -> Task:
     """Drawn faces for a resnet18; needs torchvision and Pillow, which a bare GPU machine may lack."""
     from objectives.expression.objective import Expression
@@ -68,11 +78,13 @@ def expression(cache: Path, image_size: int = 96) -> Task:
     return _task(objective, arrays, 50, OF_FACES)
 
 
-def _task(objective: Objective, arrays: Arrays, epochs: int, augmentation: Mapping[str, float]) -> Task:
+def _task(
+    objective: Objective, arrays: Arrays, epochs: int, augmentation: Mapping[str, Value], score: str = "macro_f1"
+) -> Task:
     values = {**objective.parameters(), **augmentation, "schedule.warmup_epochs": 1}
     params = Params.from_flat(values | {"stopping.patience": 0})  # every side trains equally many epochs
     fold = objective.split(arrays, FOLDS, 0).folds[0]
-    metric = objective.metric("macro_f1")
+    metric = objective.metric(score)
     return Task(objective=objective, arrays=arrays, fold=fold, params=params, metric=metric, epochs=epochs)
 
 

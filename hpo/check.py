@@ -36,6 +36,7 @@ class Training:
 
     epochs: list[Epoch] = field(default_factory=list)
     best: Epoch | None = None
+    untrained: dict[str, float] = field(default_factory=dict)  #: of the validation rows, before the first step
     seconds_per_epoch: float | None = None  #: of a whole epoch of one fold
     labelled: list[dict[str, float]] = field(default_factory=list)  #: per fold: entries each term finds in validation
     unreached: list[str] = field(default_factory=list)  #: parameters whose gradient is missing or 0
@@ -78,6 +79,7 @@ def train_fold(subject: Subject, fold: int, epochs: int, tell: Callable[[Epoch],
     result = Training()
     with result.catching():
         run = subject.run(subject.split.folds[fold], epochs)
+        result.untrained |= run.evaluate(run.fold.validation)
         while not run.finished:
             result.epochs.append(run.epoch())
             tell(result.epochs[-1])
@@ -103,6 +105,7 @@ def train_two_batches(subject: Subject) -> Training:
         result.problems += _wrong_terms(subject, run)
         if result.problems:
             return result
+        result.untrained |= run.evaluate(run.fold.validation)
         _train_until_steady(run, result.epochs)
         reach = look_at_gradients(run)
         result.unreached += reach.unreached

@@ -52,8 +52,7 @@ class RunFiles:
     @staticmethod
     def new_folder(study_name: str) -> str:
         """A folder name for a new study; nothing in a study's name can lead out of the runs folder."""
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", study_name)[:64]
-        return f"{safe}-{secrets.token_hex(4)}"
+        return f"{_safe(study_name)[:64]}-{secrets.token_hex(4)}"
 
     @staticmethod
     def require(folder: str) -> str:
@@ -80,7 +79,7 @@ class RunFiles:
 
     def worker_log(self, study_name: str, worker: int) -> Path:
         """Of this process's workers: several launches of a study, on several hosts, may share the folder."""
-        safe = re.sub(r"[^A-Za-z0-9_-]+", "-", f"{study_name[:64]}-{socket.gethostname()}")[:128]
+        safe = _safe(f"{study_name[:64]}-{socket.gethostname()}")[:128]
         return self._parent(self.root / "workers" / f"{safe}-{os.getpid()}-{worker}.log")
 
     def tensorboard(self, folder: str) -> Path:
@@ -146,6 +145,18 @@ class RunFiles:
         model = self.fold_model(folder, number, fold)
         return model.parent / name / model.name
 
+    def models(self, study_name: str) -> list[Path]:
+        """Every model folder of the studies of that name, whichever database knows them."""
+        ours = re.compile(re.escape(_safe(study_name)[:64]) + "-[0-9a-f]{8}")
+        found = [
+            file.parent.relative_to(self.root / "models")
+            for folder in (self.root / "models").glob("*")
+            if ours.fullmatch(folder.name)
+            for file in folder.rglob("config.yaml")
+        ]
+        whole = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+        return sorted(self.root / "models" / path for path in whole)
+
     def report(self, folder: str) -> Path:
         return self._parent(self.study(folder) / "report.html")
 
@@ -153,6 +164,11 @@ class RunFiles:
     def _parent(path: Path) -> Path:
         make_folder(path.parent)
         return path
+
+
+def _safe(text: str) -> str:
+    """Of a name what no path takes for more than a name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text)
 
 
 def make_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpo.evidence import finite, fold_pairs, min_epochs, ordered_names, paired_difference
 from hpo.objective import Epoch, Metric
-from hpo.records import FinalRecord, TrialRecord
+from hpo.records import FinalRecord, JobRecord, TrialRecord
 from hpo.verdict import Case, Part, Rows, is_better
 from hpo.wording import MISSING, decimals_for, fixed, last_line, plus_minus
 
@@ -103,11 +103,15 @@ def _add_folds(part: Part, case: Case) -> None:
     values = [v for p in pairs for v in (p.before, p.after)]
     differences = [p.difference for p in pairs if p.difference]
     decimals = decimals_for(*values, difference=min(differences, key=abs, default=None))
+    kept = {(j.fold, j.seed, j.role): _epochs_cell(j) for j in case.jobs if j.state == "done"}
     if not case.compared:
-        part.folds_heads, part.folds_numeric = ("fold", "seed", "best"), (2,)
-        part.folds = [(p.fold, p.seed, fixed(p.after, decimals)) for p in pairs]
+        part.folds_heads, part.folds_numeric = ("fold", "seed", "best", "kept epoch"), (2, 3)
+        part.folds = [
+            (p.fold, p.seed, fixed(p.after, decimals), kept.get((p.fold, p.seed, "best"), MISSING)) for p in pairs
+        ]
         return
-    part.folds_heads, part.folds_numeric = ("fold", "seed", "baseline", "best", "difference"), (2, 3, 4)
+    part.folds_heads = ("fold", "seed", "baseline", "best", "difference", "kept epoch, baseline", "kept epoch, best")
+    part.folds_numeric = (2, 3, 4, 5, 6)
     part.folds = [
         (
             p.fold,
@@ -115,9 +119,15 @@ def _add_folds(part: Part, case: Case) -> None:
             fixed(p.before, decimals),
             fixed(p.after, decimals),
             "not measurable" if p.difference is None else fixed(p.difference, decimals, sign=True),
+            *(kept.get((p.fold, p.seed, role), MISSING) for role in ("baseline", "best")),
         )
         for p in pairs
     ]
+
+
+def _epochs_cell(job: JobRecord) -> str:
+    """Which epoch's model was kept, of how many that were trained: one that kept its first has hardly trained."""
+    return f"{MISSING if job.best_epoch is None else job.best_epoch} of {len(job.epochs)}"
 
 
 def target_heads(case: Case) -> tuple[str, ...]:
@@ -142,24 +152,28 @@ def target_rows(case: Case) -> Rows:
     for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in searched]
         folds = [measured(target, epochs, case.promoted) for epochs in trained]
-        rows.append((str(target), *(target_cell(*end) for end in ends), _folds_cell(folds)))
+        rows.append((str(target), *(target_cell(target, *end) for end in ends), _folds_cell(target, folds)))
     return rows
 
 
-def target_cell(value: float | None, reached: bool | None) -> str:
+def target_cell(target: Target, value: float | None, reached: bool | None) -> str:
     """What `Target.reached` returns, in words."""
     if finite(value) is None or reached is None:
         return "not measurable"
-    return f"{fixed(value, decimals_for(value))} {'reached' if reached else 'missed'}"
+    decimals = 0 if target.kind == "epochs" else decimals_for(value)
+    return f"{fixed(value, decimals)} {'reached' if reached else 'missed'}"
 
 
-def _folds_cell(folds: Sequence[Measured]) -> str:
+def _folds_cell(target: Target, folds: Sequence[Measured]) -> str:
     if not folds:
         return "not promoted yet"
     values = [n for value, _ in folds if (n := finite(value)) is not None]
     if not values:
         return "not measurable"
-    spread = statistics.stdev(values) if len(values) > 1 else None
     reached = sum(bool(verdict) for _, verdict in folds)
     missing = f", not measurable on {len(folds) - len(values)}" if len(values) < len(folds) else ""
-    return f"{plus_minus(statistics.fmean(values), spread)}, reached on {reached} of {len(folds)} folds{missing}"
+    count = f"reached on {reached} of {len(folds)} folds{missing}"
+    if target.of_every_fold:
+        return f"smallest {target_cell(target, min(values), reached == len(folds))}: {count}"
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return f"{plus_minus(statistics.fmean(values), spread)}, {count}"

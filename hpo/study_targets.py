@@ -64,11 +64,14 @@ class Targets:
         if len(kinds) != 1:
             self.mistakes.add(
                 node.line,
-                f"{path} needs exactly one of score, gap and improvement, with a name, or balance, with two terms",
+                f"{path} needs exactly one of score, gap and improvement, with a name, balance, with two terms, or "
+                "epochs: kept",
             )
             return None
         if kinds[0] == "balance":
             return self._balance(section)
+        if kinds[0] == "epochs":
+            return self._kept(section)
         return self._measured(section, kinds[0])
 
     def _measured(self, section: Section, kind: Kind) -> Target | None:
@@ -108,6 +111,21 @@ class Targets:
         if pair is None:
             return None
         return Target(kind="balance", measure="/".join(pair), direction="minimize", at_most=most)
+
+    def _kept(self, section: Section) -> Target | None:
+        """A target of the length of the training that is kept, `{epochs: kept, at_least: NUMBER}`."""
+        word = section.nodes["epochs"]
+        if word.value != "kept":
+            if word.value is not BROKEN:
+                section.fail("epochs", f"is {shown(word)}: write {{epochs: kept, at_least: NUMBER}}")
+            return None
+        self._bound_on(section, "epochs", small=False)
+        for key in _EPOCHS_OF:
+            self._epochs(section, key, "epochs", 1)
+        least = section.integer("at_least", 1, 1)
+        if least > (most := self.budget.epochs):
+            section.fail("at_least", f"is {least}, but budget.epochs is {most}: it could never be reached")
+        return Target(kind="epochs", measure="kept", direction="maximize", at_least=least)
 
     def _pair(self, section: Section) -> list[str] | None:
         """Two different terms in the objective's order; None where a mistake was added or it cannot be told."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.schedule import best_epoch
 
-Kind = Literal["score", "gap", "improvement", "balance"]
+Kind = Literal["score", "gap", "improvement", "balance", "epochs"]
 _BOUNDS, _EPOCHS = ("at_least", "at_most"), ("by_epoch", "over_epochs")
 
 
@@ -20,16 +20,23 @@ class Target:
     `score`: a loss or score of the model that is kept, or its best value up to `by_epoch`. `gap`: by how much that
     model is better on the training rows than on the validation rows. `improvement`: from the first full validation to
     the best one of the first `over_epochs` epochs. `balance`: how many times as large the larger of two weighted
-    training terms is as the smaller, in the epoch whose model is kept.
+    training terms is as the smaller, in the epoch whose model is kept. `epochs`: for how many that model has trained;
+    of several folds the worst one counts, where all other kinds are told as a mean.
     """
 
     kind: Kind
-    measure: str  #: name of a loss or score; of a balance `FIRST/SECOND`, two terms in the objective's order
+    #: Name of a loss or score; of a balance `FIRST/SECOND`, two terms in the objective's order; of epochs `kept`.
+    measure: str
     direction: Direction  #: of the measure
     at_least: float | None = None  #: exactly one of the two bounds is set
     at_most: float | None = None
     by_epoch: int | None = None
     over_epochs: int | None = None
+
+    @property
+    def of_every_fold(self) -> bool:
+        """Whether each fold has to reach it: one fold that trained too short is no better for others that did not."""
+        return self.kind == "epochs"
 
     def reached(self, epochs: Sequence[Epoch], metric: Metric, min_epochs: int = 1) -> tuple[float | None, bool | None]:
         """What one training came to, and whether that reaches the target.
@@ -64,6 +71,8 @@ class Target:
             early = [v for e in epochs if e.number <= self.by_epoch and (v := e.get(self.measure)) is not None]
             return max(early, key=lambda v: sign * v, default=None)
         kept = best_epoch(epochs, metric, min_epochs)
+        if self.kind == "epochs":
+            return None if kept is None else float(kept.number)
         if self.kind == "balance":
             ratio = kept.ratios().get(self.measure) if kept else None
             return None if ratio is None else max(ratio, 1 / ratio)
@@ -83,6 +92,7 @@ class Target:
         kinds: tuple[Kind, ...] = get_args(Kind)
         (kind,) = (kind for kind in kinds if kind in written)
         measure = "/".join(written[kind]) if kind == "balance" else written[kind]
+        ways: dict[str, Direction] = {"balance": "minimize", "epochs": "maximize"}
         bounds = {key: float(written[key]) for key in _BOUNDS if key in written}
         epochs = {key: int(written[key]) for key in _EPOCHS if key in written}
         if len(bounds) != 1:
@@ -90,7 +100,7 @@ class Target:
         return cls(
             kind=kind,
             measure=measure,
-            direction="minimize" if kind == "balance" else direction_of(measure),
+            direction=ways[kind] if kind in ways else direction_of(measure),
             at_least=bounds.get("at_least"),
             at_most=bounds.get("at_most"),
             by_epoch=epochs.get("by_epoch"),
@@ -113,4 +123,6 @@ class Target:
         if self.kind == "balance":
             first, second = self.measure.split("/")
             return f"weighted loss terms {first} and {second} within a factor of {self.at_most:g}"
+        if self.kind == "epochs":
+            return f"epochs of the kept model {bound} on every fold"
         return f"{self.measure} {bound}" + (f" by epoch {self.by_epoch}" if self.by_epoch else "")

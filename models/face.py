@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
+from models import backbones
 from models.dropout import Dropout
-
-#: Residual networks of He et al. (2016) by their names in torchvision.
-BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
 
 class FaceNet(nn.Module):
@@ -42,7 +39,7 @@ class FaceNet(nn.Module):
         """Build the net with random weights; nothing is downloaded.
 
         Args:
-            backbone: one of BACKBONES.
+            backbone: one of `models.backbones.BACKBONES`.
             classes: number of emotions.
             units: number of action units; 0 leaves out their head, and attention with it.
             dropout: share of the pooled features dropped in training.
@@ -54,13 +51,9 @@ class FaceNet(nn.Module):
             ValueError: for an unknown backbone.
         """
         super().__init__()
-        if backbone not in BACKBONES:
-            raise ValueError(f"model.backbone is one of {', '.join(BACKBONES)}, got {backbone!r}")
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
-        self.backbone = torchvision.models.get_model(backbone, weights=None)
-        width = self.backbone.fc.in_features
-        self.backbone.fc = nn.Identity()
+        self.backbone, width = backbones.backbone(backbone)
         self.dropout = Dropout(dropout)
         self.emotion = nn.Linear(width, classes)
         self.au = nn.Linear(width, units) if units else None
@@ -84,24 +77,3 @@ class FaceNet(nn.Module):
         if self.gate is not None:
             pooled = pooled * 2 * torch.sigmoid(self.gate(torch.sigmoid(au) - 0.5))
         return {"emotion": self.emotion(pooled), "au": au}
-
-    def load_backbone(self, weights: Mapping[str, Tensor]) -> None:
-        """Start from a torchvision state_dict of the same backbone; its last layer is left out.
-
-        Names that begin with `module.`, as DataParallel writes them, are read without it.
-
-        Raises:
-            ValueError: with the first names that are missing, unknown or of another shape.
-        """
-        plain = {name.removeprefix("module."): value for name, value in weights.items()}
-        given = {name: value for name, value in plain.items() if not name.startswith("fc.")}
-        own = self.backbone.state_dict()
-        wrong = {
-            "missing": [name for name in own if name not in given and not name.endswith("num_batches_tracked")],
-            "unknown": [name for name in given if name not in own],
-            "of another shape": [name for name in given if name in own and given[name].shape != own[name].shape],
-        }
-        if any(wrong.values()):
-            told = (f"{len(names)} {what}: {', '.join(names[:3])}" for what, names in wrong.items() if names)
-            raise ValueError("; ".join(told))
-        self.backbone.load_state_dict(given, strict=False)

@@ -21,5 +21,9 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "objectives.behaviour.objective:Behaviour",
             "Which action does an animal perform in every frame, by tracked points and video?",
         ),
+        "grimace": (
+            "objectives.grimace.objective:Grimace",
+            "How much pain does an animal's face show in a video, and which of its features move?",
+        ),
     }
 )

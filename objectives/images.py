@@ -71,9 +71,9 @@ def augmented(image: Tensor, strengths: Strengths, generator: torch.Generator) -
     draw = torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).to(image.device)
     geometry, colour, erasing = draw.split([GEOMETRY, COLOUR, ERASING])
     matrix = _drawn_affine(geometry, strengths)
-    low = (1 - _read(strengths.colour, draw)).clamp_min(0)
-    factors = low + colour * (1 + _read(strengths.colour, draw) - low)
-    box = _drawn_box(erasing, _read(strengths.erasing, draw), image.shape[-1])
+    low = (1 - read(strengths.colour, draw)).clamp_min(0)
+    factors = low + colour * (1 + read(strengths.colour, draw) - low)
+    box = _drawn_box(erasing, read(strengths.erasing, draw), image.shape[-1])
     changed = erased(jittered(warped(image.float(), matrix), *factors), *box)
     return changed.round().to(torch.uint8)
 
@@ -99,7 +99,7 @@ def affine(mirrored: Tensor, angle: Tensor, scale: Tensor, right: Tensor, down: 
 
 
 def warped(image: Tensor, matrix: Tensor) -> Tensor:
-    """Resample float images `[rows, 3, side, side]` bilinearly at the places of `affine`; beyond the edge, it goes on.
+    """Resample float images `[rows, channel, side, side]` bilinearly at the places of `affine`; their edges go on.
 
     The grid is written out and not left to `affine_grid`, whose product of matrices rounds differently in lanes.
     """
@@ -111,7 +111,7 @@ def warped(image: Tensor, matrix: Tensor) -> Tensor:
 
 
 def jittered(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
-    """Scale brightness, contrast and saturation of float images `[rows, 3, side, side]` by factors `[rows]`.
+    """Scale brightness, contrast and saturation of float images `[rows, 3, height, width]` by factors `[rows]`.
 
     In this order, each clamped to 0..255, as `v2.functional.adjust_brightness`, `adjust_contrast` and
     `adjust_saturation`: contrast is the distance from the image's mean grey level, saturation that from each pixel's.
@@ -137,9 +137,9 @@ def erased(image: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
 def _drawn_affine(draw: Tensor, strengths: Strengths) -> Tensor:
     """The matrices `[rows, 2, 3]` of draws `[GEOMETRY, rows]` from 0 to 1."""
     mirror, turn, cut, x, y = draw
-    angle = (2 * turn - 1) * _read(strengths.rotation, draw)
-    cut = cut * _read(strengths.crop, draw)
-    return affine(mirror < _read(strengths.flip, draw), angle, 1 - cut, (2 * x - 1) * cut, (2 * y - 1) * cut)
+    angle = (2 * turn - 1) * read(strengths.rotation, draw)
+    cut = cut * read(strengths.crop, draw)
+    return affine(mirror < read(strengths.flip, draw), angle, 1 - cut, (2 * x - 1) * cut, (2 * y - 1) * cut)
 
 
 def _drawn_box(draw: Tensor, probability: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -167,6 +167,6 @@ def _mean_colour(image: Tensor) -> Tensor:
     return image.mean((-2, -1), keepdim=True, dtype=torch.float64).to(image.dtype)
 
 
-def _read(strength: Strength, like: Tensor) -> Tensor:
-    """The strength to single precision, in the type and on the device of `like`."""
+def read(strength: Strength, like: Tensor) -> Tensor:
+    """The strength `[]` to single precision, in the type and on the device of `like`."""
     return torch.as_tensor(strength, device=like.device).to(torch.float32).to(like.dtype)

@@ -96,23 +96,37 @@ def binary_focal(
     return _masked_sum(weight * loss, labelled, weight)
 
 
-def smooth_l1(prediction: Tensor, target: Tensor, beta: float = 1.0) -> Term:
+def smooth_l1(
+    prediction: Tensor,
+    target: Tensor,
+    beta: float = 1.0,
+    weights: Tensor | None = None,
+    gamma: Strength = 0.0,
+) -> Term:
     """Smooth L1 (Girshick 2015, equation 3), as `torch.nn.SmoothL1Loss`.
 
     Args:
         prediction: float `[...]`.
         target: float `[...]`; NaN = not labelled.
         beta: where the square turns into the absolute value, in the unit of the arguments.
+        weights: of the entries, a shape that broadcasts to theirs; None weighs all by 1.
+        gamma: 0 or more; how much small errors are discounted, by the factor `(2 sigmoid(|error|) - 1)^gamma` (Focal-R
+            of Yang et al. 2021, "Delving into deep imbalanced regression", section 4, as in its authors' code, with the
+            error in the unit of the arguments). 0 discounts nothing.
 
     Returns:
-        Sum over the labelled entries, and their number.
+        Sum over the labelled entries, and the sum of their weights: their number without.
     """
     labelled = torch.isfinite(target)
     zeros = torch.zeros_like(prediction)
     prediction = torch.where(labelled, prediction, zeros)
     target = torch.where(labelled, target.to(prediction.dtype), zeros)
     loss = F.smooth_l1_loss(prediction, target, reduction="none", beta=beta)
-    return _masked_sum(loss, labelled, torch.ones_like(loss))
+    weight = torch.ones_like(loss) if weights is None else weights.to(loss.dtype).expand_as(loss)
+    # 2 sigmoid(x) - 1 is tanh(x / 2)
+    return _masked_sum(
+        weight * _modulation(torch.tanh((prediction - target).abs() / 2), gamma) * loss, labelled, weight
+    )
 
 
 def truncated_smoothness(logits: Tensor, valid: Tensor, most: float = 4.0) -> Term:

@@ -1,9 +1,10 @@
 """Count and decode the frames of videos, whatever the container and codec: FFmpeg's libraries, through PyAV.
 
-A square holds the whole frame, as in `objectives.pictures`: its longer side is scaled to the square's, its shape stays,
-and what is left over is black, equally wide on both sides, so that mirroring the square mirrors the frame. For that the
-shorter side takes the nearest length that leaves an even number of pixels over. Scaling is the same triangle filter, as
-wide as the step between the new pixels.
+A padded square holds the whole frame, as in `objectives.pictures`: its longer side is scaled to the square's, its
+shape stays, and what is left over is black, equally wide on both sides, so that mirroring the square mirrors the frame.
+For that the shorter side takes the nearest length that leaves an even number of pixels over. A stretched square is
+filled by the frame, which loses its shape. Scaling is the same triangle filter, as wide as the step between the new
+pixels.
 
 Frames are turned as the file asks, as OpenCV does, from which DeepLabCut and others have the frames that they track
 points in. Like OpenCV, nothing here heeds pixels that are not square.
@@ -16,11 +17,11 @@ missing end where FFmpeg takes the length from what is there (MPEG-TS, WMV).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -32,6 +33,8 @@ from av.video.stream import VideoStream
 
 from hpo.objective import DataError
 
+#: What files are taken for videos, where a folder holds others.
+VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 #: What is read, whatever the ending says. Others of FFmpeg's formats are lists of further files or addresses, or take
 #: any text for a film (tty).
 _FORMATS = ("mov", "avi", "matroska", "mpegts", "mpeg", "asf", "flv", "ogg", "h264", "hevc", "m4v")
@@ -77,7 +80,14 @@ def facts(path: Path) -> Facts:
         return Facts(frames, width, height, float(stream.average_rate) if stream.average_rate else None)
 
 
-def pictures(path: Path, side: int, *, grey: bool) -> Iterator[np.ndarray]:
+def pictures(
+    path: Path,
+    side: int,
+    *,
+    grey: bool,
+    fit: Literal["pad", "stretch"] = "pad",
+    only: Collection[int] | None = None,
+) -> Iterator[np.ndarray]:
     """Decode a video to squares, in the order in which its frames are shown.
 
     On one thread, because workers share the cores: four decode H.264 of 1280 x 720 in 60 % of the time.
@@ -86,6 +96,9 @@ def pictures(path: Path, side: int, *, grey: bool) -> Iterator[np.ndarray]:
         path: of the file.
         side: of the squares, in pixels.
         grey: luminance alone.
+        fit: whether a frame lies within black in its square, or is stretched over it.
+        only: numbers of the frames that are given, counted from 0; None = all. The others are decoded, for the
+            frames behind them and to see whether they can be, but not scaled, which takes longer than decoding.
 
     Yields:
         uint8 `[side, side]` where grey, 0 black to 255 white, else `[3, side, side]`: red, green and blue.
@@ -99,8 +112,9 @@ def pictures(path: Path, side: int, *, grey: bool) -> Iterator[np.ndarray]:
         for packet in _packets(path, container, stream):
             packets += _shows(packet)
             for frame in _decoded(path, packet, frames):
+                if only is None or frames in only:
+                    yield _square(scaler, frame, side, grey=grey, fit=fit)
                 frames += 1
-                yield _square(scaler, frame, side, grey=grey)
         if not frames:
             raise DataError(f"{path}: the video has no frames; {_AGAIN}")
         if frames != packets:
@@ -170,9 +184,13 @@ def _decoded(path: Path, packet: Packet[Any], frames: int) -> Iterator[VideoFram
         yield frame
 
 
-def _square(scaler: VideoReformatter, frame: VideoFrame, side: int, *, grey: bool) -> np.ndarray:
-    """A frame within black, uint8 `[side, side]` or `[3, side, side]`."""
-    width, height = (_fitted(length, max(frame.width, frame.height), side) for length in (frame.width, frame.height))
+def _square(
+    scaler: VideoReformatter, frame: VideoFrame, side: int, *, grey: bool, fit: Literal["pad", "stretch"]
+) -> np.ndarray:
+    """A frame within black or stretched, uint8 `[side, side]` or `[3, side, side]`."""
+    longest = max(frame.width, frame.height)
+    padded = (_fitted(frame.width, longest, side), _fitted(frame.height, longest, side))
+    width, height = padded if fit == "pad" else (side, side)
     kind = "gray" if grey else "rgb24"
     scaled = scaler.reformat(frame, width, height, kind, interpolation=_SCALING, threads=1).to_ndarray()
     square = np.zeros((side, side, *scaled.shape[2:]), np.uint8)

@@ -65,6 +65,7 @@ targets:
   - {gap: accuracy, at_most: 0.1}
   - {improvement: accuracy, at_least: 0.01, over_epochs: 3}
   - {balance: [class, number], at_most: 3}
+  - {epochs: kept, at_least: 1}
 """
 
 
@@ -203,6 +204,7 @@ def test_the_folder_says_what_the_model_is(trained: tuple[Launched, FoldRun, Pat
         {"gap": "accuracy", "at_most": 0.1},
         {"improvement": "accuracy", "at_least": 0.01, "over_epochs": 3},
         {"balance": ["class", "number"], "at_most": 3.0},
+        {"epochs": "kept", "at_least": 1},
     ]
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_uses"] == 1
@@ -225,7 +227,7 @@ def test_the_targets_of_a_folder_are_those_of_the_study_when_they_are_read_again
     launched, _, path = trained
     written = yaml.safe_load((path / "config.yaml").read_text())["targets"]
     again = Study.from_text(STUDY + yaml.safe_dump({"targets": written}), "/toy.yaml", lambda _: Toy())
-    assert again.targets == launched.spec.targets and len(again.targets) == 5
+    assert again.targets == launched.spec.targets and len(again.targets) == 6
     read = tuple(Target.from_written(one, lambda measure: Toy().metric(measure).direction) for one in written)
     assert read == launched.spec.targets
 

@@ -92,7 +92,8 @@ def test_a_promotion_is_reported_fold_by_fold(tmp_path: Path) -> None:
         r"f1\.macro \| higher \| 0\.\d+ ± 0\.\d+ \| 0\.\d+ ± 0\.\d+ \| \+0\.\d+ ± 0\.\d+ \| 5 of 5 \| 0\.571", text
     )
     first = (jobs[1].scores or {})["f1.macro"], (jobs[2].scores or {})["f1.macro"]
-    assert f"0 | 1 | {first[1]:.3f} | {first[0]:.3f} | {first[0] - first[1]:+.3f} |" in text
+    kept = f"{jobs[2].best_epoch} of {len(jobs[2].epochs)} | {jobs[1].best_epoch} of {len(jobs[1].epochs)} |"
+    assert f"0 | 1 | {first[1]:.3f} | {first[0]:.3f} | {first[0] - first[1]:+.3f} | {kept}" in text
     assert "/data/runs/behaviour/final" in text
 
 
@@ -106,7 +107,7 @@ def test_a_best_trial_that_is_the_baseline_is_said_so_once_and_compared_with_not
     assert "f1.macro at least 0.55 | 0.446 missed | 0." in text
     assert "It is the baseline itself, so there is no difference to tell." in text
     assert "measure | better is | best | test, final model |" in text.replace("\u00a0", " ")
-    assert "fold | seed | best |" in text and "Each point is one fold" in text
+    assert "fold | seed | best | kept epoch |" in text and "Each point is one fold" in text
     assert "not measurable" not in text
 
 
@@ -151,6 +152,31 @@ def test_every_target_is_shown_with_its_number_or_as_not_measurable(tmp_path: Pa
     assert "reached on 5 of 5 folds" in text
     alone = page(tmp_path, trials=trials, targets=targets)
     assert "0.600 reached | not promoted yet |" in alone
+
+
+def test_of_epochs_the_fold_that_trained_shortest_counts(tmp_path: Path) -> None:
+    """A mean over folds would hide the one that kept its first epoch."""
+    trials, jobs, final = promoted()
+    folds = [j for j in jobs if j.role == "best" and j.fold >= 0]
+    kept = [max(j.epochs[2:], key=lambda e: e.validation["f1.macro"]).number for j in folds]  # min_epochs is 3
+    short = folds[1].epochs[:4]
+    first = replace(short[2], validation={**short[2].validation, "f1.macro": 0.99})
+    jobs = [replace(j, epochs=(*short[:2], first, short[3])) if j is folds[1] else j for j in jobs]
+    others = [number for k, number in enumerate(kept) if k != 1]
+    least = min(others)
+    assert least > 4
+    reachable = Target(kind="epochs", measure="kept", direction="maximize", at_least=3.0)
+    missed = replace(reachable, at_least=float(least))
+    beyond = replace(reachable, at_least=24.0)
+    text = page(tmp_path, trials=trials, jobs=jobs, final=final, targets=[reachable, missed, beyond])
+    name = "epochs of the kept model at least"
+    assert re.search(rf"{name} 3 on every fold \| \d+ reached \| \d+ reached \| smallest 3 reached: .* 5 of 5", text)
+    assert re.search(rf"{name} {least} on every fold \| .*smallest 3 missed: reached on 4 of 5 folds", text)
+    over = sum(number >= 24 for number in others)
+    assert re.search(rf"{name} 24 on every fold \| .*smallest 3 missed: reached on {over} of 5 folds", text)
+    unmeasured = [replace(j, epochs=()) if j.job_id == folds[0].job_id else j for j in jobs]
+    text = page(tmp_path, trials=trials, jobs=unmeasured, final=final, targets=[reachable])
+    assert "smallest 3 missed: reached on 4 of 5 folds, not measurable on 1" in text
 
 
 def test_ends_are_counted_with_their_texts(tmp_path: Path) -> None:

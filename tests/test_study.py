@@ -408,7 +408,7 @@ def test_mistakes_of_grammar_say_what_to_mend(text: str, message: str) -> None:
         (TARGET, "{gap: loss, at_most: 0.5, by_epoch: 3}", "belongs to a target of the kind score"),
         (TARGET, "{improvement: loss, at_least: 0.1}", "line 18: targets[0].over_epochs is missing"),
         (TARGET, "{score: loss, gap: loss, at_most: 0.1}", "needs exactly one of score, gap and improvement"),
-        (TARGET, "{score: loss, balance: [class, peak], at_most: 9}", "or balance, with two terms"),
+        (TARGET, "{score: loss, balance: [class, peak], at_most: 9}", "balance, with two terms, or epochs: kept"),
         (TARGET, "{balance: [clas, peak], at_most: 9}", "'clas', which is no loss term of the objective; did you mean"),
         (TARGET, "{balance: [class, loss.peak], at_most: 9}", "targets[0].balance names 'loss.peak', which is no loss"),
         (
@@ -429,6 +429,14 @@ def test_mistakes_of_grammar_say_what_to_mend(text: str, message: str) -> None:
         (TARGET, "{balance: [class, peak], at_most: 1}", "at_most is 1: a number above 1 is needed"),
         (TARGET, "{balance: [class, peak], at_most: 9, by_epoch: 3}", "belongs to a target of the kind score"),
         (TARGET, "{balance: [class, peak], at_most: 9, over_epochs: 3}", "belongs to a target of the kind improvement"),
+        (TARGET, "{epochs: best, at_least: 5}", "line 18: targets[0].epochs is 'best': write {epochs: kept,"),
+        (TARGET, "{epochs: 5}", "targets[0].epochs is 5: write {epochs: kept, at_least: NUMBER}"),
+        (TARGET, "{epochs: kept}", "line 18: targets[0] needs at_least: the number to reach"),
+        (TARGET, "{epochs: kept, at_most: 5}", "does not fit epochs: larger is better; use at_least"),
+        (TARGET, "{epochs: kept, at_least: 2.5}", "at_least is 2.5: a whole number of at least 1 is needed"),
+        (TARGET, "{epochs: kept, at_least: 31}", "is 31, but budget.epochs is 30: it could never be reached"),
+        (TARGET, "{epochs: kept, at_least: 5, by_epoch: 9}", "belongs to a target of the kind score"),
+        (TARGET, "{epochs: kept, score: loss, at_least: 5}", "or epochs: kept"),
         (TARGET, "3", "targets[0] is 3: a mapping of keys to values is needed"),
     ],
 )
@@ -667,6 +675,9 @@ CURVE = epochs((1.0, 1.1, 0.1), (0.8, 0.9, 0.4), (0.5, 1.0, 0.6), (0.2, 1.4, 0.5
         ("{improvement: loss, at_least: 0.1, over_epochs: 3}", CURVE, (pytest.approx(0.2), True)),
         ("{improvement: macro_f1, at_least: 0.5, over_epochs: 2}", CURVE, (pytest.approx(0.3), False)),
         ("{improvement: loss, at_least: 0.1, over_epochs: 3}", CURVE[:1], (None, None)),
+        ("{epochs: kept, at_least: 3}", CURVE, (3.0, True)),  # not the four that it trained
+        ("{epochs: kept, at_least: 4}", CURVE, (3.0, False)),
+        ("{epochs: kept, at_least: 1}", epochs((1.0, 1.0, None)), (None, None)),
         ("{score: macro_f1, at_least: 0.5}", epochs((1.0, 1.0, None)), (None, None)),
         ("{score: mae_ms, at_most: 0.5}", CURVE, (None, None)),
         ("{score: macro_f1, at_least: 0.5, by_epoch: 2}", [], (None, None)),
@@ -680,6 +691,8 @@ def test_targets(target: str, curve: list[Epoch], expected: tuple[float | None, 
 def test_no_model_is_kept_before_min_epochs() -> None:
     (found,) = read(changed(TARGET, "{score: macro_f1, at_least: 0.55}")).targets
     assert found.reached(CURVE, Metric("macro_f1", "maximize"), min_epochs=4) == (0.5, False)
+    (length,) = read(changed(TARGET, "{epochs: kept, at_least: 4}")).targets
+    assert length.reached(CURVE, Metric("macro_f1", "maximize"), min_epochs=4) == (4.0, True)
 
 
 def weighted(peak: float, peak_weight: float) -> Epoch:
@@ -727,6 +740,8 @@ def test_a_target_reads_like_a_sentence() -> None:
     assert str(over) == "improvement of loss at least 0.1 over 50 epochs"
     balance = Target(kind="balance", measure="class/peak", direction="minimize", at_most=10)
     assert str(balance) == "weighted loss terms class and peak within a factor of 10"
+    (length,) = read(changed(TARGET, "{epochs: kept, at_least: 5}")).targets
+    assert str(length) == "epochs of the kept model at least 5 on every fold"
 
 
 # -- launching a changed file

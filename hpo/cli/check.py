@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from hpo.check import Training
     from hpo.check_data import DataFindings
+    from hpo.check_list import Item
     from hpo.check_subject import Subject
     from hpo.cli.check_view import CheckView
     from hpo.study import Study
@@ -63,8 +65,10 @@ def check(
     """Check a study without creating it: its file, its data fold by fold, whether its net trains, how long it takes.
 
     STUDY is a file, or the name of one that ships with hpo. Two batches are trained with the first configuration;
-    with --fold or --epochs a whole fold instead, each epoch on a line. No database is touched. Exit code 0 means that
-    all is well, 1 that training would fail (a loss is not finite, ...), 2 that file, data or options are wrong.
+    with --fold or --epochs a whole fold instead, each epoch on a line. Nothing is written to a database. It ends with
+    a list of what to see to before you retrain: models that are there, one fold first, the first loss, early stopping,
+    memory, the current best. Exit code 0 means that all is well, 1 that training would fail (a loss is not finite,
+    ...), 2 that file, data or options are wrong.
 
     --lr-range trains one fold with a rate that grows from 1e-7 to 10 and says from which to which rate to search, with
     a page NAME-lr-range.html (with --json only where --plot names one). --batch-size doubles the batch of real training
@@ -79,6 +83,7 @@ def check(
     """
     _one_question(lr_range, batch_size, epochs, plot)
     path = mistakes(find_study)(study)  # refused without the seconds that importing torch takes
+    from hpo.cli.check_list import before_retraining
     from hpo.cli.check_view import CheckView
     from hpo.cli.terminal import Terminal
 
@@ -86,15 +91,22 @@ def check(
     spec, name = _read(path, data, configuration)
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
-    chosen, workers = _device(device, workers)
+    chosen, workers, sharing = _device(device, workers)
     view.study(spec)
     subject, findings = _prepare(spec, name, place, chosen)
+    items: tuple[Item, ...] = ()
     if lr_range or batch_size:
         page = plot if plot or as_json else Path(f"{spec.name}-lr-range.html")
         record, warnings, problems = _probe(subject, findings, name, fold, page if lr_range else None, lr_range, view)
     else:
-        record, warnings, problems = _train(subject, findings, name, fold, epochs, workers, view)
+        number = None if fold is None and epochs is None else spec.folds.search if fold is None else fold
+        training, (record, warnings, problems) = _train(subject, findings, name, number, epochs, workers, view)
+        again = _again(study, data, configuration, device)
+        items = before_retraining(subject, training, number, sharing, again, place)
+        record |= {"before_you_retrain": [asdict(item) for item in items]}
     view.verdict(warnings, problems)
+    if items:
+        view.before_retraining(items)
     if as_json:
         head = {"study": spec.name, "objective": spec.objective, "configuration": name, "device": str(chosen)}
         verdict = {"warnings": warnings, "problems": problems, "ok": not problems}
@@ -128,8 +140,15 @@ def _read(path: Path, data: Path | None, configuration: str | None) -> tuple[Stu
     return replace(spec, data=str(data.resolve()) if data else spec.data), name
 
 
-def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
-    """The device, and as many workers as `hpo launch` would start for the same words, with as many threads."""
+def _again(study: str, data: Path | None, configuration: str | None, device: str) -> str:
+    """This command without what says how much is trained."""
+    given = {"--data": data, "--configuration": configuration, "--device": None if device == "auto" else device}
+    options = [word for key, value in given.items() if value is not None for word in (key, str(value))]
+    return shlex.join(["hpo", "check", study, *options])
+
+
+def _device(wanted: str, workers: int | None) -> tuple[torch.device, int, int]:
+    """The device, as many workers as `hpo launch` would start for the same words, and how many of them share it."""
     import torch
 
     from hpo.options import threads_per_worker
@@ -143,7 +162,7 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int]:
         raise Mistake(f"--device {wanted}: this machine has {', '.join(['cpu', *gpus])}")
     workers = workers or (max(len(gpus), 1) if wanted == "auto" else 1)
     torch.set_num_threads(threads_per_worker(workers))
-    return torch.device(name), workers
+    return torch.device(name), workers, -(-workers // len(gpus)) if wanted == "auto" and gpus else workers
 
 
 def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
@@ -174,15 +193,15 @@ def _train(
     epochs: int | None,
     workers: int,
     view: CheckView,
-) -> Outcome:
-    """Data, two batches or a whole fold, and the time that the study would take."""
+) -> tuple[Training, Outcome]:
+    """Data, two batches or (`fold`) a whole fold, and the time that the study would take."""
     from hpo.check import estimate
     from hpo.check_study import study_warnings
 
     spec = subject.spec
     view.data(findings)
     view.device(subject.feed.device)
-    if fold is None and epochs is None:
+    if fold is None:
         training = _two_batches(subject)
         view.batches(subject, name, training)
     else:
@@ -193,7 +212,7 @@ def _train(
     odd = list(study_warnings(spec, subject.objective.terms))
     record = _record(spec, findings, training) | {"estimate": time and asdict(time)}
     warnings = [*odd, *findings.warnings, *training.warnings]
-    return record, warnings, [*findings.problems, *training.problems]
+    return training, (record, warnings, [*findings.problems, *training.problems])
 
 
 def _two_batches(subject: Subject) -> Training:
@@ -203,13 +222,12 @@ def _two_batches(subject: Subject) -> Training:
         return train_two_batches(subject)
 
 
-def _fold(subject: Subject, name: str, fold: int | None, epochs: int | None, view: CheckView) -> Training:
+def _fold(subject: Subject, name: str, fold: int, epochs: int | None, view: CheckView) -> Training:
     from hpo.check import train_fold
 
-    number = subject.spec.folds.search if fold is None else fold
     most = epochs or subject.spec.budget.epochs
-    view.say("training", f"fold {number} for at most {most} epochs with configuration '{name}'")
-    training = train_fold(subject, number, most, lambda epoch: view.epoch(epoch, most))
+    view.say("training", f"fold {fold} for at most {most} epochs with configuration '{name}'")
+    training = train_fold(subject, fold, most, lambda epoch: view.epoch(epoch, most))
     view.best(subject.spec.metric.name, training.best)
     return training
 

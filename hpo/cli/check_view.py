@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from rich.text import Text
 
 from hpo.check import Estimate, Training
 from hpo.check_data import DataFindings
+from hpo.check_list import Item
 from hpo.check_subject import Subject
 from hpo.objective import Epoch
 from hpo.study import Study
@@ -150,3 +151,11 @@ class CheckView:
         count = len(warnings)
         well = "ok" if not count else f"ok, with {count} warning{'s' * (count > 1)}"
         self.say("result", well if not problems else "this would not train as it should")
+
+    def before_retraining(self, items: Sequence[Item]) -> None:
+        """The list, of which lines to look at stand out."""
+        self._write("\nbefore you retrain")
+        for item in items:
+            line = f"  {item.state:<5}{item.name:<15} {item.text}"
+            filled = textwrap.fill(line, WIDTH, subsequent_indent=" " * 23, break_on_hyphens=False)
+            self._write(Text(filled, "yellow" if item.state == "look" else ""))

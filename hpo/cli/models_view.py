@@ -22,7 +22,9 @@ def lines(found: Evaluation) -> Iterator[str]:
     if columns[0].targets:
         yield ""
         judged = zip(*(column.targets for column in columns), strict=True)
-        cells = [(str(row[0].target), *(target_cell(one.value, one.reached) for one in row)) for row in judged]
+        cells = [
+            (str(row[0].target), *(target_cell(one.target, one.value, one.reached) for one in row)) for row in judged
+        ]
         yield from _aligned([("target", *([""] if single else names)), *cells])
     for name, column in zip(names, columns, strict=True):
         if column.by_class:

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from objectives.behaviour.csv import ragged, read_table
 from objectives.problems import Mistake, gathered, near, some
+from objectives.tables import ragged, read_table
 
 ABOUT_FILE = "sessions.csv"
 _NEEDED, _NUMBERS = ("session", "group"), ("fps", "width", "height")

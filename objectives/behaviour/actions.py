@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from objectives.behaviour.classes import CLASSES_FILE, MOST_CLASSES, listed
-from objectives.behaviour.csv import Table, frame_numbers, gaps, plain, ragged, read_table
 from objectives.problems import Mistake, gathered, near, some
+from objectives.tables import Table, frame_numbers, gaps, plain, ragged, read_table
 
 FIRST_COLUMN = "frame"
 _ACTION = "action"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from objectives.behaviour.csv import plain
 from objectives.problems import some
+from objectives.tables import plain
 from objectives.texts import from_json, read_text
 
 CLASSES_FILE = "classes.json"

@@ -23,10 +23,10 @@ from objectives.behaviour import h5 as behaviour_h5
 from objectives.behaviour.about import ABOUT_FILE
 from objectives.behaviour.actions import FIRST_COLUMN
 from objectives.behaviour.classes import CLASSES_FILE
-from objectives.behaviour.csv import first_cell, first_line
 from objectives.behaviour.keypoints import HEADER
-from objectives.behaviour.names import VIDEO_ENDINGS
+from objectives.tables import first_cell, first_line
 from objectives.texts import not_text
+from objectives.video import VIDEO_ENDINGS
 
 _KEYPOINTS, _ANNOTATIONS, _VIDEOS = "keypoints", "annotations", "videos"
 #: What lies beside data and holds none of it.

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from objectives.behaviour.csv import Table, frame_numbers, gaps, ragged, read_table
 from objectives.behaviour.points import Track, layout, track
 from objectives.problems import Mistake, gathered
+from objectives.tables import Table, frame_numbers, gaps, ragged, read_table
 
 HEADER = ("scorer", "bodyparts", "coords")
 _INDIVIDUALS = "individuals"

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 
 from objectives.problems import some
+from objectives.video import VIDEO_ENDINGS
 
-VIDEO_ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm")
 #: How a file is matched, for messages.
 RULE = "a file belongs to the session whose name (that of its key points up to DLC_) occurs in its own as whole words"
 #: What DeepLabCut puts between the name of the video and that of its network.

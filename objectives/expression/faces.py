@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import textwrap
 from collections.abc import Iterator, Sequence
-from html import escape
-from io import BytesIO
 from itertools import zip_longest
 
 import numpy as np
-import plotly.graph_objects as go
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from objectives.confusion_figure import HOVER, Columns, Shown
+from objectives.confusion_figure import Columns, Shown
+from objectives.picture_panels import NEITHER, RIGHT, WRONG, add_picture, add_words, plain
 
 #: Panels, in three columns, and the longest side of an image in pixels: even twelve of noise stay under 300 kB.
 PANELS, COLUMNS, SIDE = 12, 3, 76
 #: Characters of a line beside a face, for a phone has room for no more, and lines; the pointer shows what is cut.
 LINE, LINES = 21, 10
-#: Of Okabe and Ito: the frame of a face whose emotion was found, was not, or is not known.
-RIGHT, WRONG, UNKNOWN = "#009E73", "#D55E00", "rgba(128,128,128,0.75)"
 
 
 def faces(examples: Columns, units: Sequence[str]) -> Shown | None:
@@ -39,28 +34,11 @@ def faces(examples: Columns, units: Sequence[str]) -> Shown | None:
         cell = {"row": place // COLUMNS + 1, "col": place % COLUMNS + 1}
         image = _small(examples["image"][k])
         said = list(_sentences(examples, k, units))
-        hover = "<br>".join(_plain(text) for text in (*_where(examples, k), *said)) + "<extra></extra>"
-        figure.add_trace(go.Image(source=_data_uri(image), hovertemplate=hover, hoverlabel=HOVER), **cell)
+        hover = "<br>".join(plain(text) for text in (*_where(examples, k), *said))
         truth = str(examples["truth"][k])
-        colour = UNKNOWN if not truth else RIGHT if truth == str(examples["prediction"][k]) else WRONG
-        frame = {"showline": True, "mirror": True, "linecolor": colour, "linewidth": 3, "tickvals": [], "ticks": ""}
-        # The image takes the left of its panel, and the axis shrinks to it, so that "domain" ends where it ends.
-        held = {"constrain": "domain", "showgrid": False} | frame
-        figure.update_xaxes(range=[-0.5, image.width - 0.5], constraintoward="left", **held, **cell)
-        figure.update_yaxes(range=[image.height - 0.5, -0.5], constraintoward="top", **held, **cell)
-        figure.add_annotation(
-            text=_beside(said),
-            xref="x domain",
-            yref="y domain",
-            x=1.06,
-            y=1.03,
-            xanchor="left",
-            yanchor="top",
-            align="left",
-            showarrow=False,
-            font={"size": 11},
-            **cell,
-        )
+        colour = NEITHER if not truth else RIGHT if truth == str(examples["prediction"][k]) else WRONG
+        add_picture(figure, image, cell, colour=colour, hover=hover)
+        add_words(figure, _beside(said), cell, x=1.06)
     known = [k for k in rows if examples["truth"][k] != ""]
     right = sum(examples["truth"][k] == examples["prediction"][k] for k in known)
     caption = (
@@ -91,12 +69,6 @@ def _small(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def _data_uri(image: Image.Image) -> str:
-    file = BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
 def _where(examples: Columns, k: int) -> Iterator[str]:
     yield f"row {examples['row'][k]}, fold {examples['fold'][k]}"
     if "file" in examples:
@@ -107,7 +79,7 @@ def _beside(sentences: Sequence[str]) -> str:
     """Short lines, the first one bold; each is escaped after it was cut to length."""
     lines = [line for text in sentences for line in textwrap.wrap(text, LINE)]
     lines = lines if len(lines) <= LINES else [*lines[: LINES - 1], "…"]
-    first, *others = (_plain(line) for line in lines)
+    first, *others = (plain(line) for line in lines)
     return "<br>".join([f"<b>{first}</b>", *others])
 
 
@@ -129,8 +101,3 @@ def _sentences(examples: Columns, k: int, units: Sequence[str]) -> Iterator[str]
     yield from (f"{what}: {', '.join(names)}" for what, names in found.items() if names)
     if units and not labelled:
         yield "units: nobody looked"
-
-
-def _plain(text: str) -> str:
-    """A text that plotly takes neither for markup nor for a template."""
-    return escape(text).replace("{", "&#123;")

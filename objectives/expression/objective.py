@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
-from models.face import BACKBONES, FaceNet
+from models.backbones import BACKBONES, load_backbone
+from models.face import FaceNet
 from objectives import images, losses, scaling, scores
 from objectives.class_weights import RULES, class_weights
 from objectives.expression import files as expression_files
@@ -182,7 +183,7 @@ class Expression(Objective):
         """Take over the backbone of a torchvision state_dict."""
         assert isinstance(model, FaceNet)
         try:
-            model.load_backbone(weights)
+            load_backbone(model.backbone, weights)
         except ValueError as error:
             raise DataError(f"model.weights does not fit model.backbone: {error}") from None
 

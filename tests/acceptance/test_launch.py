@@ -83,10 +83,12 @@ def test_a_study_runs_from_file_to_final_model(hpo: Run, study: Path, url: str, 
     assert 0 < final["test_scores"]["macro_f1"] <= 1
 
     model = Path(final["path"])
-    names = {"weights.safetensors", "statistics.safetensors", "config.yaml", "metrics.json", "README.md"}
+    names = {"weights.safetensors", "statistics.safetensors", "config.yaml", "rows.json", "metrics.json", "README.md"}
     assert {file.name for file in model.iterdir()} == names
     scored = json.loads(hpo("evaluate", str(model), "--json").stdout)
-    assert 0.5 < scored["macro_f1"] <= 1
+    assert scored["note"].startswith(f"scored on {scored['rows']['scored']} rows that the model was not trained on")
+    scores = scored["models"][str(model)]["scores"]
+    assert scores == pytest.approx(final["test_scores"]), "those rows are the test rows"
     predicted = hpo("predict", str(model), "-o", "predicted.csv")
     assert predicted.returncode == 0, predicted.stderr
     assert len((tmp_path / "predicted.csv").read_text().splitlines()) == 1 + 1134

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torchvision.transforms.v2.functional import normalize
 
-from models.face import BACKBONES, FaceNet
+from models.backbones import BACKBONES, load_backbone
+from models.face import FaceNet
 
 MEAN, STD = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.25, 0.3])
 
@@ -87,7 +88,7 @@ def test_the_emotion_teaches_the_units_through_the_gate() -> None:
 def test_a_backbone_starts_from_a_state_dict_of_torchvision_whatever_its_last_layer(prefix: str) -> None:
     donor, model = torchvision.models.resnet18(num_classes=7), net()
     state = donor.state_dict()
-    model.load_backbone({f"{prefix}{name}": value for name, value in state.items()})
+    load_backbone(model.backbone, {f"{prefix}{name}": value for name, value in state.items()})
     own = model.backbone.state_dict()
     for name, value in donor.state_dict().items():
         if not name.startswith("fc."):
@@ -107,7 +108,7 @@ def test_a_backbone_starts_from_a_state_dict_of_torchvision_whatever_its_last_la
 def test_weights_of_another_network_are_refused(change: object, message: str) -> None:
     state = torchvision.models.resnet18().state_dict()
     with pytest.raises(ValueError, match=re.escape(message)):
-        net().load_backbone(change(state))  # type: ignore[operator]
+        load_backbone(net().backbone, change(state))  # type: ignore[operator]
 
 
 def test_running_statistics_of_lanes_are_those_of_separate_models() -> None:

@@ -25,6 +25,7 @@ FOLDS, SEED = 3, 11
 PREPARED: Mapping[str, Mapping[str, Any]] = {
     "expression": {"data.image_size": 32},
     "behaviour": {"data.train_T": 40, "data.val_T": 40},
+    "grimace": {"data.resolution": 32, "data.max_frames": 4},
 }
 
 

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
+from objectives import picture_panels
 from objectives.expression import faces as expression_faces
 from objectives.expression.faces import PANELS, SIDE, chosen, faces
 
@@ -75,7 +76,7 @@ def test_truth_answer_and_units_stand_in_words() -> None:
     ]
     assert "1 right of 3 is no accuracy" in caption
     colours = [figure.layout[f"xaxis{place or ''}"].linecolor for place in ("", 2, 3, 4)]
-    assert colours == [getattr(expression_faces, name) for name in ("WRONG", "RIGHT", "WRONG", "UNKNOWN")]
+    assert colours == [getattr(picture_panels, name) for name in ("WRONG", "RIGHT", "WRONG", "NEITHER")]
 
 
 def test_units_that_nobody_looked_for_are_not_said_to_be_false() -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torchvision.transforms import v2
 
 from hpo.objective import DataError
 from objectives.video import Facts, facts, pictures
@@ -74,8 +76,8 @@ def written(folder: Path, kind: tuple[str, str, str, dict[str, str]]) -> Path:
     return write(folder / f"session.{ending}", moving_square(), codec, pixels, options=options)
 
 
-def decoded(path: Path, side: int, *, grey: bool = True) -> np.ndarray:
-    return np.stack(list(pictures(path, side, grey=grey)))
+def decoded(path: Path, side: int, *, grey: bool = True, **how: Any) -> np.ndarray:
+    return np.stack(list(pictures(path, side, grey=grey, **how)))
 
 
 # ---- facts and order
@@ -158,6 +160,58 @@ def test_the_mirror_image_of_a_square_is_that_of_the_frame(tmp_path: Path) -> No
     assert np.abs(squares[0].astype(float) - squares[1]).mean() > 10
 
 
+@pytest.mark.parametrize(("width", "height"), [(224, 120), (120, 224), (90, 70)])
+def test_a_stretched_frame_is_that_of_torchvision(tmp_path: Path, width: int, height: int) -> None:
+    """On white noise, smaller and larger than the square.
+
+    Both filters are triangles as wide as the step, with weights rounded to different numbers of bits: one grey level at
+    most. At the border FFmpeg repeats the last pixel where torchvision leaves out what the triangle has beyond it: a
+    few levels of noise there. A filter as wide as the old pixels differs by far more where the frame shrinks.
+    """
+    frame = noise(1, height, width)[0]
+    found = decoded(write(tmp_path / "noise.mkv", [frame]), 112, fit="stretch")[0].astype(float)
+    expected, narrow = (
+        v2.Resize((112, 112), antialias=wide)(torch.from_numpy(frame)[None])[0].numpy() for wide in (True, False)
+    )
+    difference = np.abs(found - expected)
+    assert difference.mean() < 1 / 3 and difference[1:-1, 1:-1].max() <= 1
+    if max(width, height) > 112:
+        assert np.abs(found - narrow).mean() > 5
+
+
+def test_the_colours_of_a_stretched_frame_are_those_of_torchvision(tmp_path: Path) -> None:
+    """On waves, since films have half as many pixels of colour as of light.
+
+    Rounding YUV moves blue by (1.16 + 2.02) / 2 levels when written and once more when read; the border is left out.
+    """
+    y, x = np.mgrid[:120, :224]
+    frame = np.stack([127 + 90 * np.sin(x / 30), 127 + 90 * np.sin(y / 20), 127 + 90 * np.sin((x + y) / 40)], 2)
+    path = write(tmp_path / "waves.mkv", [frame.astype(np.uint8)], pixels="yuv420p")
+    expected = v2.Resize((112, 112))(torch.from_numpy(frame.astype(np.uint8)).permute(2, 0, 1)).numpy()
+    found = decoded(path, 112, grey=False, fit="stretch")[0]
+    np.testing.assert_allclose(found[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=3)
+
+
+def test_a_stretched_frame_is_turned_as_the_file_asks(tmp_path: Path) -> None:
+    """A quarter turn clockwise of a frame whose left half is white: the upper half is."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[:, : WIDTH // 2] = 255
+    matrix = [2**16 * entry for entry in (0, 1, 0, -1, 0, 0, 0, 0)]
+    path = write(tmp_path / "held.mp4", [frame], "libx264", "yuv420p", options={"qp": "1"}, matrix=(*matrix, 2**30))
+    square = decoded(path, 32, fit="stretch")[0]
+    # A row on either side of the edge may hold some of both; compression with the finest steps but one: a level or two.
+    np.testing.assert_allclose(square[:15], 255, atol=4)
+    np.testing.assert_allclose(square[17:], 0, atol=4)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=IDS)
+def test_only_the_frames_that_are_wanted_are_given(tmp_path: Path, kind: tuple[Any, ...]) -> None:
+    path = written(tmp_path, kind)
+    every = decoded(path, 24)
+    np.testing.assert_array_equal(decoded(path, 24, only={0, 7, 8, FRAMES - 1}), every[[0, 7, 8, FRAMES - 1]])
+    assert list(pictures(path, 24, grey=True, only=())) == []
+
+
 @pytest.mark.parametrize(
     ("matrix", "quarters"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1), ((1, 0, 0, 1), 0)]
 )
@@ -233,6 +287,8 @@ def test_frames_that_cannot_be_decoded_are_refused(tmp_path: Path, capfd: pytest
     path.write_bytes(content)
     assert facts(path).frames == 20
     assert_refused(path, "frame [0-9]+ .*is damaged.*; copy it again", facts_too=False)
+    with pytest.raises(DataError, match="is damaged"):  # frames that are not wanted are looked at all the same
+        decoded(path, 16, only={0})
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""Text files of a folder of sessions: a CSV as rows of cells that know their lines, however its cells are separated."""
+"""Text files of a source: a CSV as rows of cells that know their lines, however its cells are separated."""
 
 from __future__ import annotations
 
