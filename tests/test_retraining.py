@@ -248,9 +248,7 @@ def test_values_that_cannot_be_trained_with_leave_nothing(
     with pytest.raises(DataError, match=r"sampling\.emphasis is 'M2': the classes are often, seldom, rare"):
         trained(wanted(fold, study, tmp_path / "new", "sampling.emphasis=M2"))
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(
-        DataError, match=r"loss term 'number' is not finite .* step 1: lower optimizer\.lr, or clip"
-    ):
+    with pytest.raises(DataError, match=r"loss term 'number' is not finite .* step 1: lower optimizer\.lr, or clip"):
         trained(wanted(fold, study, tmp_path / "new", "loss.scale=1e30"))
     assert list(tmp_path.iterdir()) == [], "another try with other values is free to begin"
 
