@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hpo.strict_yaml import nearest
 from hpo.study import NAME, NAME_RULE, Study
 from hpo.wording import counted
 
-#: Epochs that a fold is to have kept; below, it is under-trained.
+#: Epochs that a fold is to have kept where the study's targets do not say; below, it is under-trained.
 AT_LEAST = 5
 UNDER_TRAINED = "under-trained"
 
@@ -174,6 +175,12 @@ def continuation(
         output=output,
         objective=record.objective,
     )
+
+
+def least_epochs(spec: Study) -> int:
+    """The epoch that every fold is to have kept at least: the study's target, if it has one."""
+    wanted = [target.at_least for target in spec.targets if target.kind == "epochs" and target.at_least is not None]
+    return math.ceil(max(wanted)) if wanted else AT_LEAST
 
 
 def measures(spec: Study) -> list[str]:

@@ -185,18 +185,25 @@ def retrain(
             if run.best_state is not None:
                 run.model.load_state_dict(run.best_state)
             after = run.evaluate(rows)
-        except NonFiniteLoss as error:
-            raise DataError(f"{error}: lower optimizer.lr or optimizer.gradient_clip") from None
-        except (RuntimeError, MemoryError) as error:
-            if (text := shortage(error, device)) is None:
+        except (NonFiniteLoss, RuntimeError, MemoryError) as error:
+            if (text := _way_out(error, device)) is None:
                 raise
-            raise DataError(f"out of memory, {text}; lower data.batch_size") from None
+            shutil.rmtree(what.unfinished, ignore_errors=True)  # it would come to the same end with the same values
+            raise DataError(text) from None
         kept, trained = (run.best or run.epochs[-1]).number, len(run.epochs)
         facts: dict[str, Any] = {"before": before, "after": after, "kept": kept, "trained": trained}
         outcome = Retrained(output=what.output, part=part, rows=len(rows), metric=what.metric, **facts)
         write(what, run, outcome)
         shutil.rmtree(what.unfinished, ignore_errors=True)
     return outcome
+
+
+def _way_out(error: Exception, device: torch.device) -> str | None:
+    """What to change of the values, for ends that they are to blame for; None for any other."""
+    if isinstance(error, NonFiniteLoss):
+        return f"{error}: lower optimizer.lr, or clip gradients with optimizer.gradient_clip"
+    text = shortage(error, device)
+    return None if text is None else f"out of memory, {text}; lower data.batch_size"
 
 
 @contextmanager
@@ -206,7 +213,8 @@ def _reserved(what: Retraining) -> Iterator[None]:
     make_folder(folder)
     try:
         with FileLock(folder / "lock", timeout=0):
-            if (folder / "request.json").is_file() and (folder / "request.json").read_text() != request:
+            begun = any(folder.glob("*/epoch-*.pt"))
+            if begun and (folder / "request.json").read_text() != request:
                 raise DataError(
                     f"{folder} holds a training to {what.output.name} that was begun with other values: the same "
                     "command goes on with it; remove that folder, or name another one for the outcome"

@@ -7,6 +7,7 @@ import re
 import shutil
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import torch
 import yaml
 from click.testing import Result
 
-from hpo.continuing import FoldModel, chosen, nothing_to_continue, promoted_trial
+from hpo.continuing import FoldModel, chosen, least_epochs, nothing_to_continue, promoted_trial
 from hpo.final_model import load_model
 from hpo.objective import DataError
 from hpo.retraining import Retrained
+from hpo.target import Target
 from tests.promoted import TEXT, command, promoted
 from tests.toy import Launched
 
@@ -75,6 +77,13 @@ def test_folds_are_chosen_by_the_epoch_that_they_kept(folds: str, least: int, ex
 def test_folds_that_are_not_there(folds: str, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(f"--folds {folds}: {message}")):
         chosen(models(1, 2), folds, 5)
+
+
+def test_the_study_says_how_many_epochs_are_enough(study: tuple[Launched, Path]) -> None:
+    spec = study[0].spec
+    assert least_epochs(spec) == 5
+    target = Target(kind="epochs", measure="kept", direction="maximize", at_least=7.0)
+    assert least_epochs(replace(spec, targets=(*spec.targets, target))) == 7
 
 
 def test_only_promoted_trials_have_models() -> None:

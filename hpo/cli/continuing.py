@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 @click.argument("study", required=False)
 @click.option("--folds", default="under-trained", show_default=True, help="under-trained, all, or such as 0,3,5.")
 @click.option("--trial", default="best", show_default=True, help="best, baseline or its number.")
-@click.option("--at-least", type=click.IntRange(1), help="A fold that kept an earlier epoch is under-trained.")
+@click.option(
+    "--at-least",
+    type=click.IntRange(1),
+    help="Epochs; with an earlier one kept a fold is under-trained. Default: the study's target, or 5.",
+)
 @click.option("--configuration", metavar="NAME", help="Of the study file: train with its values.")
 @SET
 @click.option("--epochs", type=click.IntRange(1), help="The most to train; default: those of the study.")
@@ -59,10 +63,10 @@ def continue_(
     hpo continue abr --trial baseline --folds all
     """
     from hpo.continuing import (
-        AT_LEAST,
         chosen,
         compared,
         fold_models,
+        least_epochs,
         measures,
         nothing_to_continue,
         promoted_trial,
@@ -73,7 +77,8 @@ def continue_(
     require_name(name)
     store = place.store()
     record = existing(store, study)
-    spec, least = as_launched(record), at_least or AT_LEAST
+    spec = as_launched(record)
+    least = at_least or least_epochs(spec)
     planned, jobs = store.promotions.planned(record.study_id), store.reading.jobs(record.study_id)
     if planned is None:
         raise Mistake(f"study {record.name} has no promoted trial yet: hpo promote {record.name}")
