@@ -8,7 +8,8 @@ scores stands the majority predictor: the commonest class of a fold's training p
 
 A configuration's row holds the study's metric over the folds, mean and standard deviation, and the scores of its
 targets; the metric on the training rows; what the first loss term weighs against the second, at its worst and in the
-last epoch; and the seconds that an epoch takes on one thread, `--workers` trainings going on side by side.
+last epoch; the seconds that an epoch takes on one thread, `--workers` trainings going on side by side; and for every
+fold the epoch that is kept, of how many.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from hpo.study import Study
 from hpo.training import FoldRun
 
 #: Arguments of `asked`.
-Asking = tuple[str, Path | None, Path, int | None]
+Asking = tuple[str, Path | None, Path, int | None, int | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +84,17 @@ class Question:
         return 2 * hits / (1 + hits) / int((truth > 0).sum())
 
 
-def asked(name: str, data: Path | None, cache: Path, epochs: int | None) -> Question:
-    """A study that ships with hpo; `epochs` shortens its trainings."""
+def asked(name: str, data: Path | None, cache: Path, epochs: int | None, folds: int | None) -> Question:
+    """A study that ships with hpo; `epochs` shortens its trainings, `folds` is another number of folds."""
     study = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve)
+    if folds is not None:
+        study = replace(study, folds=replace(study.folds, count=folds))
     if epochs is not None:
         study = replace(study, budget=replace(study.budget, epochs=epochs))
     objective = resolve(study.objective)
     arrays = open_arrays(objective, data, study.fixed, cache)
-    folds = objective.split(arrays, study.folds.count, study.seed).folds
-    return Question(study=study, objective=objective, arrays=arrays, folds=folds)
+    dealt = objective.split(arrays, study.folds.count, study.seed).folds
+    return Question(study=study, objective=objective, arrays=arrays, folds=dealt)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +105,7 @@ class Trained:
     train: dict[str, float]
     ratios: tuple[float, float] | None  #: first term against second: worst, last
     seconds: tuple[float, ...]  #: of each epoch
+    kept: int  #: the best epoch; 0 where none has the metric
 
 
 def trained(asking: Asking, configuration: str, fold: int, repeat: int) -> Trained:
@@ -115,6 +119,7 @@ def trained(asking: Asking, configuration: str, fold: int, repeat: int) -> Train
         train=dict(best.train) if best else {},
         ratios=_ratios(run.epochs, question.objective.terms),
         seconds=tuple(epoch.seconds for epoch in run.epochs),
+        kept=best.number if best else 0,
     )
 
 
@@ -124,7 +129,8 @@ def row_of(name: str, runs: Sequence[Trained], question: Question) -> list[objec
     scores = [mean_and_spread([run.validation.get(score) for run in runs]) for score in scores_of(question.study)]
     train = mean_and_spread([run.train.get(metric) for run in runs if run.train])
     worst, last = (_mean([run.ratios[k] for run in runs if run.ratios]) for k in (0, 1))
-    return [name, *scores, train, worst, last, median(chain.from_iterable(run.seconds for run in runs))]
+    kept = ", ".join(f"{run.kept}/{len(run.seconds)}" for run in runs)
+    return [name, *scores, train, worst, last, median(chain.from_iterable(run.seconds for run in runs)), kept]
 
 
 def scores_of(study: Study) -> list[str]:
@@ -167,7 +173,7 @@ def searched(name: str, data: Path | None, trials: int, workers: int) -> list[li
         shown = [
             f"{values[s]:.3f} ± {spread[s]:.3f}" if s in values and s in spread else mean_and_spread([]) for s in scores
         ]
-        rows.append([kind, *shown, "-", "-", "-", "-"])
+        rows.append([kind, *shown, "-", "-", "-", "-", "-"])
     return rows
 
 
@@ -182,21 +188,23 @@ def _hpo(words: Sequence[str], folder: Path) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = arguments("questions", __doc__)
-    parser.add_argument("study", help="that ships with hpo: abr, behaviour, digits, expression")
+    parser.add_argument("study", help="that ships with hpo: abr, behaviour, digits, expression, grimace")
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
+    parser.add_argument("--folds", type=int, help="of the configurations; those of the study without")
     parser.add_argument("--repeats", type=int, default=1, help="trainings per configuration and fold (%(default)s)")
     parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, one thread each (%(default)s)")
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as cache:
-        asking = (options.study, options.data, Path(cache), 1 if options.quick else None)
+        asking = (options.study, options.data, Path(cache), 1 if options.quick else None, options.folds)
         question = asked(*asking)
         rows, differences = measured(question, asking, options)
     if options.trials:
         rows += searched(options.study, options.data, options.trials, options.workers)
     scores, terms = scores_of(question.study), [*question.objective.terms, "-", "-"]
-    header = ["configuration", *scores, f"training {scores[0]}", f"{terms[0]}/{terms[1]}, worst", "last", "s per epoch"]
+    shares = [f"{terms[0]}/{terms[1]}, worst", "last"]
+    header = ["configuration", *scores, f"training {scores[0]}", *shares, "s per epoch", "kept/trained"]
     return conclude("questions", options, [_data(question, options), table(header, rows), "\n".join(differences)])
 
 
@@ -207,7 +215,7 @@ def measured(question: Question, asking: Asking, options: argparse.Namespace) ->
     scores = scores_of(question.study)
     if question.study.metric.name == "macro_f1":
         said = mean_and_spread([question.majority(fold) for fold in question.folds])
-        rows.append(["majority predictor", said, *["-"] * (len(scores) + 3)])
+        rows.append(["majority predictor", said, *["-"] * (len(scores) + 4)])
     names = options.only or list(question.study.configurations)
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         cases = [(fold.index, repeat) for repeat in range(options.repeats) for fold in question.folds]

@@ -84,7 +84,7 @@ class Grimace(Objective):
     defaults = MappingProxyType(
         {
             #: Clips.
-            "data.batch_size": 16,
+            "data.batch_size": 8,
             #: Frames of a clip, and the side of the square that they are scaled to: `objectives.grimace.data.Wanted`.
             "data.max_frames": 32,
             "data.resolution": 112,
@@ -98,7 +98,7 @@ class Grimace(Objective):
             #: `small` suits a CPU; resnet18, resnet34, ... of torchvision.
             "model.encoder": "small",
             #: Channels of the small encoder's first layer.
-            "model.width": 8,
+            "model.width": 32,
             "model.lstm_hidden": 256,
             "model.dropout": 0.5,
             #: Whether the LSTM is also told where the picture has changed since the frame before.
