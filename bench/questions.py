@@ -20,25 +20,27 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, median, stdev
+from types import MappingProxyType
 
 import torch
+import yaml
 
 from bench.measure import REPOSITORY, arguments, conclude, table
 from hpo.arrays import Arrays, Feed, open_arrays
-from hpo.objective import Epoch, Fold, Objective
+from hpo.objective import Epoch, Fold, Objective, Value
 from hpo.resolve import resolve
 from hpo.study import Study
 from hpo.training import FoldRun
 
 #: Arguments of `asked`.
-Asking = tuple[str, Path | None, Path, int | None, int | None]
+Asking = tuple[str, Path | None, Path, int | None, int | None, Mapping[str, Value]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +86,12 @@ class Question:
         return 2 * hits / (1 + hits) / int((truth > 0).sum())
 
 
-def asked(name: str, data: Path | None, cache: Path, epochs: int | None, folds: int | None) -> Question:
-    """A study that ships with hpo; `epochs` shortens its trainings, `folds` is another number of folds."""
+def asked(
+    name: str, data: Path | None, cache: Path, epochs: int | None, folds: int | None, fixed: Mapping[str, Value]
+) -> Question:
+    """A study that ships with hpo; `epochs` shortens its trainings, `folds` and `fixed` replace what it says."""
     study = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve)
+    study = replace(study, fixed=MappingProxyType({**study.fixed, **fixed}))
     if folds is not None:
         study = replace(study, folds=replace(study.folds, count=folds))
     if epochs is not None:
@@ -192,12 +197,15 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
     parser.add_argument("--folds", type=int, help="of the configurations; those of the study without")
+    parser.add_argument(
+        "--fixed", type=yaml.safe_load, default={}, help='parameters of the configurations, as "{data.max_frames: 8}"'
+    )
     parser.add_argument("--repeats", type=int, default=1, help="trainings per configuration and fold (%(default)s)")
     parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, one thread each (%(default)s)")
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as cache:
-        asking = (options.study, options.data, Path(cache), 1 if options.quick else None, options.folds)
+        asking = (options.study, options.data, Path(cache), 1 if options.quick else None, options.folds, options.fixed)
         question = asked(*asking)
         rows, differences = measured(question, asking, options)
     if options.trials:
@@ -246,7 +254,8 @@ def paired(
 def _data(question: Question, options: argparse.Namespace) -> str:
     made_up = "made-up data" if options.data is None else f"recordings in {options.data.name}"
     rows = ", ".join(f"{len(fold.train)} + {len(fold.validation)}" for fold in question.folds)
-    return f"{made_up}; rows for training + validation per fold: {rows}"
+    changed = f"; {options.fixed}" if options.fixed else ""
+    return f"{made_up}{changed}; rows for training + validation per fold: {rows}"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ class ClipNet(nn.Module):
     The mean over time, instead of the last output, gives every frame the same way to the heads. Both heads answer in
     the unit of the labels: they scale what they say by mean and spread of the training rows.
 
+    Normalised are single frames (Wu and He 2018; Ba et al. 2016), never a batch: one of four clips would tell a frame by
+    how it differs from the three others, which is not there when the net is used.
+
     With `motion`, how much the picture has changed since the frame before joins what the encoder says of a frame: the
     mean absolute difference in each cell of a grid.
     """
@@ -68,7 +71,7 @@ class ClipNet(nn.Module):
         self.motion = motion
         net, code = _small(width) if encoder == SMALL else backbones.backbone(encoder)
         self.encoder: nn.Module = net
-        self.norm_code = nn.BatchNorm1d(code)
+        self.norm_code = nn.LayerNorm(code)
         self.dropout = Dropout(dropout)
         self.lstm = LSTM(code + (GRID**2 if motion else 0), hidden)
         self.score = nn.Linear(hidden, 1)
@@ -105,9 +108,13 @@ def _small(width: int) -> tuple[nn.Module, int]:
     """
     sizes = [width, 2 * width, 4 * width, 4 * width]
     # No bias in front of a normalisation: its gradient would be rounding noise.
-    layers = [nn.Conv2d(3, width, 4, stride=4, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    layers = [nn.Conv2d(3, width, 4, stride=4, bias=False), nn.GroupNorm(width // 8, width), nn.ReLU()]
     for before, after in itertools.pairwise(sizes):
-        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.GroupNorm(after // 8, after),
+            nn.ReLU(),
+        ]
     # Quarters instead of the whole: an eye that closes is not averaged with all that stays as it is.
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * sizes[-1]
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 CANVAS = 224  #: pixels, at least
-HEAD = 0.5  #: canvas widths per head unit
+HEAD = 0.45  #: canvas widths per head unit
 GRAIN = 56  #: cells of the bedding's noise along a side, whatever the side
 SIDES = (-1, 1)  #: of a face
 DARK, LIGHT = (14, 10, 12), (250, 250, 250)

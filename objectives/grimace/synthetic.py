@@ -50,12 +50,12 @@ FEATURES = {
 }
 GRADES, RATER = 2.0, 0.15  #: a face is graded from 0 to GRADES, give or take RATER
 NO_FEATURE, NO_SCORE = 0.2, 0.04  #: share that is missing, at random
-REACTS = 0.15  #: how far mice differ in what the same stimulus does to them: up to this share of the score
+REACTS = 0.35  #: how far mice differ in what the same stimulus does to them: up to this share of the score
 #: How far mice differ, and sessions of a mouse: standard deviations. `shift` is in widths of the picture, angles are in
 #: radians; those of scale, brightness and contrast are of the logarithm.
 SUBJECT = {"shift": 0.03, "scale": 0.05, "tilt": 0.08, "hue": 0.4, "brightness": 0.06, "contrast": 0.06, "slope": 0.06}
-SESSION = {"shift": 0.04, "scale": 0.06, "tilt": 0.08, "hue": 0.5, "brightness": 0.05, "contrast": 0.05, "slope": 0.05}
-LAMP = Camera(hue=1.0, colour=0.35)  #: yellow, give or take
+SESSION = {"shift": 0.05, "scale": 0.08, "tilt": 0.1, "hue": 0.8, "brightness": 0.1, "contrast": 0.1, "slope": 0.1}
+LAMP = Camera(hue=1.0, colour=0.45)  #: yellow, give or take
 SIDEWAYS = (0.15, 0.45)  #: how far a camera stands to the side of a mouse, radians; half of them on the other
 STRAIN = Mouse()
 FLOOR, WALL = (184, 172, 150), (116, 120, 124)
