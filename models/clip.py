@@ -26,7 +26,7 @@ class ClipNet(nn.Module):
     The mean over time, instead of the last output, gives every frame the same way to the heads. Both heads answer in
     the unit of the labels: they scale what they say by mean and spread of the training rows.
 
-    Normalised are single frames (Wu and He 2018; Ba et al. 2016), never a batch: one of four clips would tell a frame by
+    Normalised are single frames (Wu and He 2018; Ba et al. 2016), no batches: one of four clips would tell a frame by
     how it differs from the three others, which is not there when the net is used.
 
     With `motion`, how much the picture has changed since the frame before joins what the encoder says of a frame: the
