@@ -111,7 +111,7 @@ def smooth_l1(
         beta: where the square turns into the absolute value, in the unit of the arguments.
         weights: of the entries, a shape that broadcasts to theirs; None weighs all by 1.
         gamma: 0 or more; how much small errors are discounted, by the factor `(2 sigmoid(|error|) - 1)^gamma` (Focal-R
-            of Yang et al. 2021, "Delving into deep imbalanced regression", section 4, as in its authors' code, with the
+            of Yang et al. 2021, "Delving into deep imbalanced regression", section 4, with their beta at 1 and the
             error in the unit of the arguments). 0 discounts nothing.
 
     Returns:

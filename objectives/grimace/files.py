@@ -63,7 +63,7 @@ def read(source: Path, wanted: Wanted) -> Clips:
         feature_names=labels.features,
         pictures=partial(_pictures, list(zip(films, frames, strict=True)), wanted),
         fold=None if folds is None else np.asarray([folds[row.subject] for row in rows], np.int64),
-        notes=(*labels.notes, *_left_out(folder, films)),
+        notes=(*labels.notes, *_left_out(folder, films), *_dealt(folds), *_centred(rows, wanted)),
         unlabelled=labels.unlabelled,
     )
 
@@ -153,6 +153,22 @@ def _left_out(folder: Folder, paths: Iterable[Path]) -> Iterator[str]:
     named = {path.resolve() for path in paths}
     if others := [name for name, path in folder.videos.items() if path.resolve() not in named]:
         yield f"videos that {LABELS_FILE} does not name, left out: {some([spelled(name) for name in others])}"
+
+
+def _dealt(folds: Mapping[str, int] | None) -> Iterator[str]:
+    """Which subjects are in which fold, numbered as everything else names folds."""
+    if folds is not None:
+        each = [some([name for name in folds if folds[name] == fold]) for fold in sorted(set(folds.values()))]
+        named = "; ".join(f"fold {number}: {subjects}" for number, subjects in enumerate(each))
+        yield f"folds are those of {FOLDS_FILE}, counted from 0: {named}"
+
+
+def _centred(rows: Sequence[Row], wanted: Wanted) -> Iterator[str]:
+    if wanted.frames == "event" and not wanted.event_frame and all(row.event is None for row in rows):
+        yield (
+            "data.frames: event, but no event is named: clips are taken around frame 0, the start of each video; name "
+            f"events in a column event of {LABELS_FILE}, or set data.event_frame"
+        )
 
 
 def _pictures(clips: Sequence[tuple[Path, np.ndarray]], wanted: Wanted, row: int) -> np.ndarray:

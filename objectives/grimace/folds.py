@@ -31,7 +31,7 @@ def read_folds(path: Path, labels: Labels, problems: list[str]) -> Mapping[str, 
     if table is None:
         return {}
     header = [cell.strip().lower() for cell in table.rows[0]]
-    if strange := list(strange_columns(header, _NEEDED)):
+    if strange := list(strange_columns(header, _NEEDED, way_out="correct that, or take the file away")):
         problems += [f"{FOLDS_FILE}, line {table.lines[0]}: {text}" for text in strange]
         return {}
     before = len(problems)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 #: Frames of a clip that the report shows.
 SHOWN = 4
-#: Of a statistic that holds mean and spread of a feature, in front of its name.
-_FEATURE = "feature."
+#: What is in front of a feature's name as that of a statistic, with its number: files of tensors sort them by name.
+_FEATURE = "feature.{:03d}."
 
 
 @final
@@ -157,7 +157,7 @@ class Grimace(Objective):
         return {
             "pixels": scaling.channels_mean_std(flat.transpose(0, 2, 1, 3), rows),
             "score": scaling.mean_std(arrays["score"][rows][:, None])[:, 0],
-        } | {f"{_FEATURE}{name}": features[:, k] for k, name in enumerate(arrays.info["features"])}
+        } | {_FEATURE.format(k) + name: features[:, k] for k, name in enumerate(arrays.info["features"])}
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
         """An encoder of frames and an LSTM that scale their input and output themselves."""
@@ -196,9 +196,11 @@ class Grimace(Objective):
         found = {"score": _robust(outputs["score"] / spread, batch["score"] / spread, weight, *error)}
         if not units.shape[1]:
             return found | {"features": (nothing, nothing)}
-        names = [name.removeprefix(_FEATURE) for name in statistics if name.startswith(_FEATURE)]
+        names = [name[len(_FEATURE.format(0)) :] for name in _named(statistics)]
         each = weight[:, None] * feature_weights(p["feature_weights"], tuple(names)).to(weight)
-        return found | {"features": _robust(outputs["features"] / units[1], batch["features"] / units[1], each, *error)}
+        return found | {
+            "features": _robust(outputs["features"] / units[1], _given(batch, units) / units[1], each, *error)
+        }
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         """Moments of the scores `[8]`, of those of each moment `[moment, 8]`, of each feature `[feature, 8]`."""
@@ -210,7 +212,7 @@ class Grimace(Objective):
         }
         if "features" not in outputs:
             return found
-        columns = zip(outputs["features"].unbind(1), batch["features"].unbind(1), strict=True)
+        columns = zip(outputs["features"].unbind(1), _given(batch, outputs["features"]).unbind(1), strict=True)
         return found | {"features": torch.stack([scores.regression_sums(*column) for column in columns])}
 
     def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
@@ -231,14 +233,10 @@ class Grimace(Objective):
 
     def predict(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """`score`, NaN = not scored, and `prediction`; of each feature `feature.NAME` and `prediction.NAME`."""
-        columns = {name: batch[name].float().cpu().numpy() for name in ("score", "features")}
-        found = {"score": columns["score"], "prediction": outputs["score"].float().cpu().numpy()}
+        found = {"score": _plain(batch["score"]), "prediction": _plain(outputs["score"])}
         if "features" not in outputs:
             return found
-        said = outputs["features"].float().cpu().numpy()
-        given = columns["features"]
-        if given.shape != said.shape:  # videos alone name no features
-            given = np.full(said.shape, np.nan, np.float32)
+        said, given = _plain(outputs["features"]), _plain(_given(batch, outputs["features"]))
         for k, name in enumerate(info["features"]):
             found |= {f"feature.{name}": given[:, k], f"prediction.{name}": said[:, k]}
         return found
@@ -250,8 +248,8 @@ class Grimace(Objective):
         moments, videos = np.asarray([*info["classes"], ""]), np.asarray(info["videos"])
         return {
             "clip": video[:, frames].cpu().numpy(),
-            "truth": batch["score"].float().cpu().numpy(),
-            "said": outputs["score"].float().cpu().numpy(),
+            "truth": _plain(batch["score"]),
+            "said": _plain(outputs["score"]),
             "moment": moments[batch["moment"].cpu().numpy()],
             "video": videos[batch["clip"].cpu().numpy()],
         }
@@ -274,8 +272,8 @@ class Grimace(Objective):
         }
 
     def misfit(self, info: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
-        """Features are told apart by their order; videos alone have none."""
-        if info["unlabelled"] or list(info["features"]) == list(trained["features"]):
+        """Features are told apart by their order; videos alone have none, and those without any value are as none."""
+        if not info["features"] or list(info["features"]) == list(trained["features"]):
             return ""
         have, knows = (", ".join(of["features"]) or "none" for of in (info, trained))
         return f"the features are {have}; the model was trained on {knows}: labels.csv needs the same feature_ columns"
@@ -291,10 +289,25 @@ class Grimace(Objective):
         }
 
 
+def _named(statistics: Mapping[str, Tensor]) -> list[str]:
+    """The statistics of features, in the order of the features."""
+    return sorted(name for name in statistics if name.startswith("feature."))
+
+
 def _features(statistics: Mapping[str, Tensor]) -> Tensor:
     """Mean and spread of the features, `[2, feature]`."""
-    found = [value for name, value in statistics.items() if name.startswith(_FEATURE)]
+    found = [statistics[name] for name in _named(statistics)]
     return torch.stack(found, 1) if found else statistics["score"].new_zeros((2, 0))
+
+
+def _given(batch: Batch, like: Tensor) -> Tensor:
+    """The features `[row, feature]` of the columns of `like`; none of them where the data name none."""
+    given = batch["features"]
+    return given if given.shape[1] == like.shape[1] else given.new_full((len(given), like.shape[1]), torch.nan)
+
+
+def _plain(values: Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
 
 
 def _by_moment(values: list[Any], batch: Batch) -> Tensor:

@@ -78,7 +78,7 @@ def read_labels(path: Path, problems: list[str], *, events: bool) -> Labels:
     problems += cut
     reader = _Reader(features, events=events)
     rows = [reader.row(line, cells) for line, cells in _cells(table, header)]
-    problems += gathered(LABELS_FILE, reader.wrong)
+    problems += gathered(LABELS_FILE, [*reader.wrong, *_spelled_otherwise(rows)])
     if not rows and len(problems) == before:
         problems.append(f"{LABELS_FILE}: no rows below the header; give every video a row")
     kept = [k for k in range(len(features)) if any(not math.isnan(row.features[k]) for row in rows)]
@@ -91,9 +91,26 @@ def read_labels(path: Path, problems: list[str], *, events: bool) -> Labels:
         rows=tuple(replace(row, features=tuple(row.features[k] for k in kept)) for row in rows),
         features=tuple(features[k] for k in kept),
         whole=bool(rows) and not cut,
-        notes=tuple(_notes(features, kept, reader.commas)),
+        notes=(*_notes(features, kept, reader.commas), *_unprefixed(header)),
         unlabelled=f"{head}: {lacking}; only predictions do without scores" if lacking else "",
     )
+
+
+def _spelled_otherwise(rows: Sequence[Row]) -> Iterator[Mistake]:
+    """Subjects that capitals alone tell apart: one animal would be in training and in validation."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        same = first.setdefault(row.subject.casefold(), row)
+        if same.subject != row.subject:
+            text = f"subject {row.subject!r} is {same.subject!r} in line {same.line}; write one animal in one way"
+            yield Mistake(row.line, text, f"spelled {row.subject}")
+
+
+def _unprefixed(header: Sequence[str]) -> Iterator[str]:
+    """Columns that are not read; one of them may be a feature that does not say so."""
+    known = (*_NEEDED, *_OPTIONAL)
+    if rest := [name for name in header if name and name not in known and not _is_feature(name)]:
+        yield f"{LABELS_FILE}: columns that are not read: {some(rest)}; a feature is called {_FEATURE}NAME"
 
 
 def _named(cells: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -123,11 +140,13 @@ def _strange(header: Sequence[str], features: Sequence[str]) -> Iterator[str]:
         yield f"feature {some([repr(name) for name in odd])} has a line break or the like in its name; rename it"
 
 
-def strange_columns(header: Sequence[str], needed: Sequence[str], optional: Sequence[str] = ()) -> Iterator[str]:
+def strange_columns(
+    header: Sequence[str], needed: Sequence[str], optional: Sequence[str] = (), *, way_out: str = "correct that"
+) -> Iterator[str]:
     """Columns that a header lacks, or has twice."""
     if missing := [name for name in needed if name not in header]:
         meant = " and ".join(f"no column {name}{_meant(name, header, (*needed, *optional))}" for name in missing)
-        yield f"{meant}; there are {_there(header)}; correct that, or take the file away"
+        yield f"{meant}; there are {_there(header)}; {way_out}"
     if twice := [name for name in (*needed, *optional) if header.count(name) > 1]:
         yield f"more than one column {some(twice)}; keep one"
 

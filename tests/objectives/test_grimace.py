@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from hpo.arrays import Arrays, open_arrays
@@ -21,8 +22,8 @@ FEATURES = ("ears", "eyes")
 STATISTICS = {
     "pixels": torch.tensor([[0.5] * 3, [0.25] * 3]),
     "score": torch.tensor([2.0, 4.0]),
-    "feature.ears": torch.tensor([1.0, 0.5]),
-    "feature.eyes": torch.tensor([0.0, 2.0]),
+    "feature.000.ears": torch.tensor([1.0, 0.5]),
+    "feature.001.eyes": torch.tensor([0.0, 2.0]),
 }
 NAN = float("nan")
 
@@ -69,6 +70,35 @@ def test_features_are_weighed_by_name_and_moment_and_masked_one_by_one() -> None
     # ears are off by 1 spread in M2, by half a spread in M0; eyes by 3 spreads in M0
     assert float(weight) == 2 + 1 + 0.5
     assert float(value) == pytest.approx(2 * 0.5 + 0.125 + 0.5 * 2.5)
+
+
+def test_features_keep_their_order_in_a_file_of_tensors(tmp_path: Path) -> None:
+    """Such a file sorts its tensors by name: eyes before ears would come back as ears before eyes."""
+
+    class Two(dict[str, np.ndarray]):
+        info: ClassVar = {"features": ["eyes", "ears"]}
+
+    video = np.zeros((3, 1, 3, 2, 2), np.uint8)
+    two: Any = Two(video=video, score=np.arange(3.0), features=np.array([[0.0, 0.0], [100.0, 1.0], [200.0, 2.0]]))
+    fresh = Grimace().statistics(two, np.arange(3))
+    save_file({name: value.clone() for name, value in fresh.items()}, tmp_path / "statistics.safetensors")
+    again = load_file(tmp_path / "statistics.safetensors")
+    outputs = {"score": torch.zeros(1), "features": torch.tensor([[50.0, 3.0]])}
+    given, chosen = batch([0], [NAN], [[0.0, 0.0]]), params(loss__feature_weights="ears=4")
+    pairs = [Grimace().losses(outputs, given, chosen, of)["features"] for of in (fresh, again)]
+    assert float(pairs[0][1]) == 5
+    torch.testing.assert_close(pairs[0], pairs[1], rtol=0, atol=0)
+
+
+def test_data_without_features_are_scored_by_a_model_that_has_some() -> None:
+    outputs = {"score": torch.tensor([1.0, 2.0]), "features": torch.ones(2, 2)}
+    given = batch([0, 1], [1.0, 4.0], [[], []])
+    assert float(Grimace().losses(outputs, given, params(), STATISTICS)["features"][1]) == 0
+    sums = {name: value.numpy() for name, value in Grimace().sums(outputs, given).items()}
+    found = Grimace().score(sums, {"features": FEATURES})
+    assert found["mae"] == 1 and "r.ears" not in found
+    table = Grimace().predict(outputs, given, {"features": FEATURES})
+    assert np.isnan(table["feature.eyes"]).all() and table["prediction.eyes"].tolist() == [1, 1]
 
 
 def test_focal_discounts_small_errors_and_not_large_ones() -> None:
@@ -158,9 +188,9 @@ def test_another_number_of_folds_than_the_source_deals_is_refused() -> None:
 
 def test_other_features_do_not_fit_a_model_and_videos_alone_do() -> None:
     trained = {"features": ["ears", "eyes"]}
-    said = Grimace().misfit({"features": ["eyes", "ears"], "unlabelled": ""}, trained)
+    said = Grimace().misfit({"features": ["eyes", "ears"]}, trained)
     assert "the features are eyes, ears; the model was trained on ears, eyes" in said
-    assert not Grimace().misfit({"features": [], "unlabelled": "no scores"}, trained)
+    assert not Grimace().misfit({"features": []}, trained)
 
 
 def test_weights_of_another_network_are_refused_by_the_encoder(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ UNSCORED = "leave the cell empty where nobody scored"
         (
             GOOD.replace("subject", "subjekt").replace("moment", "momment"),
             f"{HEAD}no column subject (subjekt?) and no column moment (momment?); there are video, subjekt, momment, "
-            "score, feature_ears, feature_eyes; correct that, or take the file away",
+            "score, feature_ears, feature_eyes; correct that",
         ),
         (GOOD.replace("eyes", "eyes,score", 1), f"{HEAD}more than one column score; keep one"),
         (
@@ -338,3 +338,18 @@ def test_everything_is_said_at_once(tmp_path: Path) -> None:
     )
     found = problems(folder)
     assert [text[: len(beginning)] for text, beginning in zip(found, beginnings, strict=True)] == list(beginnings)
+
+
+def test_one_animal_under_two_spellings_is_refused(tmp_path: Path) -> None:
+    """It could be trained on and validated on."""
+    folder = write(tmp_path / "faces", GOOD.replace("b.mp4,m1", "b.mp4,M1"))
+    expected = "labels.csv, line 3: subject 'M1' is 'm1' in line 2; write one animal in one way"
+    assert problems(folder) == [expected]
+
+
+def test_what_is_not_as_it_may_seem_is_noted(tmp_path: Path) -> None:
+    labels = GOOD.replace("feature_eyes", "eyes")
+    clips = read(write(tmp_path / "faces", labels, folds=FOLDS), frames="event", max_frames=4)
+    assert "labels.csv: columns that are not read: eyes; a feature is called feature_NAME" in clips.notes
+    assert "folds are those of folds.csv, counted from 0: fold 0: m1, m3; fold 1: m2" in clips.notes
+    assert any("clips are taken around frame 0, the start of each video" in note for note in clips.notes)

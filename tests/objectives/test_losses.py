@@ -166,3 +166,22 @@ def test_strengths_may_differ_among_lanes() -> None:
         torch.testing.assert_close(lanes[k], alone, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(binary[k], binary_focal(logits[k, :, 0], yes, gamma[k].item())[0])
         assert counts[k] == count
+
+
+def test_smooth_l1_weighs_entries_and_counts_their_weights() -> None:
+    said, truth = torch.tensor([[0.5, 3.0], [1.0, 9.0]]), torch.tensor([[0.0, 1.0], [1.5, torch.nan]])
+    value, count = smooth_l1(said, truth, weights=torch.tensor([[2.0], [0.5]]))
+    assert float(value) == pytest.approx(2 * (0.125 + 1.5) + 0.5 * 0.125)
+    assert float(count) == 2 + 2 + 0.5
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_r_is_its_formula_with_a_slope_at_no_error(gamma: float) -> None:
+    """(2 sigmoid(|error|) - 1)^gamma times the loss, in numpy; at an error of 0 loss and slope are 0, not NaN."""
+    errors = np.array([0.0, 0.2, 1.0, 4.0])
+    said = torch.tensor(errors, requires_grad=True)
+    value, _ = smooth_l1(said, torch.zeros(4, dtype=torch.float64), gamma=gamma)
+    plain = np.where(errors < 1, errors**2 / 2, errors - 0.5)
+    assert value.item() == pytest.approx(float(((2 / (1 + np.exp(-errors)) - 1) ** gamma * plain).sum()))
+    value.backward()
+    assert said.grad is not None and said.grad.isfinite().all() and said.grad[0] == 0
