@@ -30,10 +30,12 @@ class ClipNet(nn.Module):
     how it differs from the three others, which is not there when the net is used.
 
     With `motion`, how much the picture has changed since the frame before joins what the encoder says of a frame: the
-    mean absolute difference in each cell of a grid.
+    mean absolute difference in each cell of a grid, in spreads of the training clips, and as loud as the whole code,
+    which has many more entries and would drown it.
     """
 
     pixels: Tensor
+    moving: Tensor
     score_unit: Tensor
     feature_unit: Tensor
 
@@ -44,6 +46,7 @@ class ClipNet(nn.Module):
         hidden: int,
         dropout: float,
         pixels: Tensor,
+        moving: Tensor,
         score_unit: Tensor,
         feature_unit: Tensor,
         *,
@@ -57,6 +60,7 @@ class ClipNet(nn.Module):
             hidden: size of the LSTM.
             dropout: share of what the LSTM says that is dropped in training.
             pixels: `[2, 3]`, mean and standard deviation of the training rows' channels, 0 to 1.
+            moving: `[2]`, mean and standard deviation of `motion` in their pictures, 0 to 1.
             score_unit: `[2]`, mean and standard deviation of their scores.
             feature_unit: `[2, feature]`, likewise; without features there is no head for them.
             motion: whether motion joins the frames' codes.
@@ -66,6 +70,7 @@ class ClipNet(nn.Module):
         """
         super().__init__()
         self.register_buffer("pixels", pixels.clone())
+        self.register_buffer("moving", moving.clone())
         self.register_buffer("score_unit", score_unit.clone())
         self.register_buffer("feature_unit", feature_unit.clone())
         self.motion = motion
@@ -92,7 +97,9 @@ class ClipNet(nn.Module):
         picture = (video.flatten(0, 1).to(mean.dtype) - mean) / std
         code = self.norm_code(self.encoder(picture)).unflatten(0, (rows, time))
         if self.motion:
-            code = torch.cat([code, _motion(picture.unflatten(0, (rows, time)))], -1)
+            level, spread = self.moving
+            moved = (motion(video) - level) / spread * (code.shape[-1] / GRID**2) ** 0.5
+            code = torch.cat([code, moved.to(code.dtype)], -1)
         said = self.dropout(self.lstm(code)[0].mean(1))
         # In mixed precision linear layers answer in 16 bits, which tell a score of 8 from one of 8.03 and no nearer.
         with torch.autocast(said.device.type, enabled=False):
@@ -122,8 +129,15 @@ def _small(width: int) -> tuple[nn.Module, int]:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 4 * sizes[-1]
 
 
-def _motion(picture: Tensor) -> Tensor:
-    """Mean absolute difference to the frame before in each cell, `[batch, time, GRID^2]`; 0 in the first frame."""
-    steps = picture.diff(dim=1).abs().mean(2)
-    cells = F.adaptive_avg_pool2d(steps, GRID).flatten(2)
+def motion(video: Tensor) -> Tensor:
+    """How much each cell of a grid has changed since the frame before.
+
+    Args:
+        video: uint8 `[batch, time, 3, side, side]`.
+
+    Returns:
+        float32 `[batch, time, GRID^2]`, mean absolute difference, 0 to 1; 0 in the first frame.
+    """
+    grey = video.float().mean(2) / 255
+    cells = F.adaptive_avg_pool2d(grey.diff(dim=1).abs(), GRID).flatten(2)
     return torch.cat([torch.zeros_like(cells[:, :1]), cells], 1)

@@ -18,9 +18,10 @@ from torch import Tensor
 from hpo.objective import Batch, DataError, Objective, Outputs, Params, Split, Sums, Term
 from models.backbones import load_backbone
 from models.clip import ENCODERS, ClipNet
-from objectives import colour_clips, losses, scaling, scores
+from objectives import colour_clips, losses, scores
 from objectives.grimace import arrays as grimace_arrays
 from objectives.grimace import split as grimace_split
+from objectives.grimace import statistics as grimace_statistics
 from objectives.grimace.data import MOMENTS
 from objectives.grimace.feature_weights import feature_weights
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 #: Frames of a clip that the report shows.
 SHOWN = 4
-#: What is in front of a feature's name as that of a statistic, with its number: files of tensors sort them by name.
-_FEATURE = "feature.{:03d}."
 
 
 @final
@@ -150,19 +149,13 @@ class Grimace(Objective):
         return rows[labelled]
 
     def statistics(self, arrays: Arrays, rows: np.ndarray) -> dict[str, Tensor]:
-        """Mean and spread of the training clips: `pixels` `[2, 3]`, `score` `[2]`, of each feature `[2]`."""
-        video = arrays["video"]
-        flat = video.reshape(len(video), video.shape[1], 3, -1)
-        features = scaling.mean_std(arrays["features"][rows])
-        return {
-            "pixels": scaling.channels_mean_std(flat.transpose(0, 2, 1, 3), rows),
-            "score": scaling.mean_std(arrays["score"][rows][:, None])[:, 0],
-        } | {_FEATURE.format(k) + name: features[:, k] for k, name in enumerate(arrays.info["features"])}
+        """See `objectives.grimace.statistics`."""
+        return grimace_statistics.statistics(arrays, rows)
 
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
         """An encoder of frames and an LSTM that scale their input and output themselves."""
         p = params.model
-        units = (statistics["pixels"], statistics["score"], _features(statistics))
+        units = (*(statistics[name] for name in ("pixels", "motion", "score")), grimace_statistics.features(statistics))
         return ClipNet(p["encoder"], p["width"], p["lstm_hidden"], p["dropout"], *units, motion=p["motion"])
 
     def initialise(self, model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
@@ -192,12 +185,12 @@ class Grimace(Objective):
             outputs["score"].new_zeros(()),
         )
         error = (p["huber_delta"], p["focal_gamma"])
-        spread, units = statistics["score"][1], _features(statistics)
+        spread, units = statistics["score"][1], grimace_statistics.features(statistics)
         found = {"score": _robust(outputs["score"] / spread, batch["score"] / spread, weight, *error)}
         if not units.shape[1]:
             return found | {"features": (nothing, nothing)}
-        names = [name[len(_FEATURE.format(0)) :] for name in _named(statistics)]
-        each = weight[:, None] * feature_weights(p["feature_weights"], tuple(names)).to(weight)
+        names = grimace_statistics.names(statistics)
+        each = weight[:, None] * feature_weights(p["feature_weights"], names).to(weight)
         return found | {
             "features": _robust(outputs["features"] / units[1], _given(batch, units) / units[1], each, *error)
         }
@@ -287,17 +280,6 @@ class Grimace(Objective):
             "subject": dict(zip(arrays.info["subjects"], subjects.tolist(), strict=True)),
             "missing label": {"score": int((~np.isfinite(arrays["score"])).sum()), **missing},
         }
-
-
-def _named(statistics: Mapping[str, Tensor]) -> list[str]:
-    """The statistics of features, in the order of the features."""
-    return sorted(name for name in statistics if name.startswith("feature."))
-
-
-def _features(statistics: Mapping[str, Tensor]) -> Tensor:
-    """Mean and spread of the features, `[2, feature]`."""
-    found = [statistics[name] for name in _named(statistics)]
-    return torch.stack(found, 1) if found else statistics["score"].new_zeros((2, 0))
 
 
 def _given(batch: Batch, like: Tensor) -> Tensor:

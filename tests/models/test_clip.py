@@ -10,12 +10,13 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 from models.clip import ENCODERS, GRID, ClipNet
 
 PIXELS = torch.tensor([[0.5, 0.4, 0.3], [0.2, 0.25, 0.3]])
+MOVING = torch.tensor([0.1, 0.05])
 SCORE, FEATURES = torch.tensor([5.0, 2.0]), torch.tensor([[1.0, 0.0, 3.0], [0.5, 1.0, 2.0]])
 
 
 def net(encoder: str = "small", *, dropout: float = 0.0, motion: bool = False, features: Tensor = FEATURES) -> ClipNet:
     torch.manual_seed(0)
-    return ClipNet(encoder, 8, 12, dropout, PIXELS, SCORE, features, motion=motion)
+    return ClipNet(encoder, 8, 12, dropout, PIXELS, MOVING, SCORE, features, motion=motion)
 
 
 def clips(rows: int = 3, time: int = 4, side: int = 32) -> dict[str, Tensor]:
@@ -63,10 +64,11 @@ def test_motion_is_the_mean_change_of_each_cell_since_the_frame_before() -> None
     video = torch.zeros(1, 3, 3, 32, 32, dtype=torch.uint8)
     video[0, 1, :, :8, :8] = 51  # the first cell of 4 x 4, in the second frame alone
     model({"video": video})
-    motion = seen[0][0, :, -(GRID**2) :]
+    code, motion = seen[0][0].tensor_split([-(GRID**2)], -1)
     expected = torch.zeros(3, GRID**2)
-    expected[1:, 0] = (51 / 255 / PIXELS[1]).mean()
-    torch.testing.assert_close(motion, expected)
+    expected[1:, 0] = 51 / 255
+    loudness = (code.shape[-1] / GRID**2) ** 0.5
+    torch.testing.assert_close(motion, (expected - MOVING[0]) / MOVING[1] * loudness)
 
 
 def test_an_unknown_encoder_is_refused() -> None:

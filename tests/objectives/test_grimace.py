@@ -21,6 +21,7 @@ from tests.objectives.cases import PREPARED
 FEATURES = ("ears", "eyes")
 STATISTICS = {
     "pixels": torch.tensor([[0.5] * 3, [0.25] * 3]),
+    "motion": torch.tensor([0.0, 1.0]),
     "score": torch.tensor([2.0, 4.0]),
     "feature.000.ears": torch.tensor([1.0, 0.5]),
     "feature.001.eyes": torch.tensor([0.0, 2.0]),
