@@ -32,6 +32,7 @@ from hpo.network import Trained
 from hpo.objective import DataError, Epoch, Fold, Metric, Params
 from hpo.options import Options
 from hpo.training import FoldRun, Interrupted
+from hpo.wording import counted
 
 #: Repeat of a training that goes on: its draws are those of no training of a study.
 AGAIN = 1 << 16
@@ -43,7 +44,11 @@ Heard = Callable[[Epoch, int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """A trained model, and how it is to be trained on."""
+    """A trained model, and how it is to be trained on.
+
+    Raises:
+        DataError: no epoch could be kept.
+    """
 
     model: FinalModel
     folder: Path  #: of the model
@@ -58,6 +63,15 @@ class Retraining:
     seed: int
     output: Path  #: folder of the new model
     objective: str  #: to be named in the new model's folder
+
+    def __post_init__(self) -> None:
+        """A run would lower `min_epochs` to its epochs, and a verdict be given of an epoch that was not to be kept."""
+        least = self.params.stopping["min_epochs"]
+        if len(self.fold.validation) and self.epochs < least:
+            raise DataError(
+                f"{counted(self.epochs, 'epoch')} (--epochs) would end before stopping.min_epochs {least}, and no "
+                "epoch before it is kept: train longer, or allow the first with --set stopping.min_epochs=1"
+            )
 
     @property
     def unfinished(self) -> Path:

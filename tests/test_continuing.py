@@ -189,6 +189,7 @@ def test_nothing_to_continue_says_where_there_would_be_something(study: tuple[La
         (("--name", "../away"), "--name ../away: 1 to 64 letters, digits, "),
         (("--configuration", "recomended", *LEAST), "toy has none of that name; did you mean 'recommended'?"),
         (("--set", "optimizer.lr=0", *LEAST), "--set optimizer.lr=0: optimizer.lr is 0: above 0 is needed"),
+        (("--set", "stopping.min_epochs=4", *LEAST), "3 epochs (--epochs) would end before stopping.min_epochs 4, and"),
         (("--set", "model.width=9", "--name", "wide", *LEAST), "do not fit a network with model.width 8 -> 9 ("),
         (("--trial", "5"), "only promoted trials have models of their folds: best (trial 1) and baseline (trial 0)"),
     ],
