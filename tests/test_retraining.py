@@ -6,9 +6,10 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from hpo.retraining import Retrained, Retraining, retrain
 from hpo.training import Interrupted
 from tests.equal import assert_equal, train
 from tests.promoted import command, promoted
-from tests.toy import CPU, Launched
+from tests.toy import CPU, Launched, Toy
 
 TOY = "tests.toy:Toy"
 
@@ -267,6 +268,59 @@ def test_metrics_and_folds_that_do_not_fit(fold: Path, study: tuple[Launched, Pa
     assert "was trained on these data and keeps its own rows; leave it out" in refused(folds=3)
     (tmp_path / "rows.txt").write_text("-1")
     assert refused(data=tmp_path / "rows.txt") == f"{tmp_path / 'rows.txt'}: -1 rows"
+
+
+def test_epochs_that_end_before_any_may_be_kept(
+    fold: Path, refit: Path, study: tuple[Launched, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"^4 epochs .* stopping\.min_epochs 5, .* --set stopping\.min_epochs=1$"):
+        wanted(fold, study, tmp_path / "new", "stopping.min_epochs=5")
+    assert wanted(fold, study, tmp_path / "new", "stopping.min_epochs=4").epochs == 4
+    assert wanted(refit, study, tmp_path / "new", "stopping.min_epochs=5").epochs == 4, "it keeps its last epoch"
+
+
+class ByNumber(Toy):
+    """With a family of scores, of which the data have one."""
+
+    scores = MappingProxyType({**Toy.scores, "mae.*": "minimize"})
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        found = super().score(sums, info)
+        return found | {"mae.M2": found["mae"]}
+
+
+def test_a_metric_that_the_rows_do_not_have_is_refused_before_training(
+    fold: Path, refit: Path, study: tuple[Launched, Path], tmp_path: Path
+) -> None:
+    """A name that a family of scores allows need be none of the data's; rows to judge on need not be there."""
+
+    def by_number(folder: Path, metric: str | None) -> Retraining:
+        model = load_model(folder, objective=TOY, resolve=lambda *_: ByNumber())
+        given: dict[str, Any] = {"data": None, "folds": None, "epochs": 4, "seed": 0, "objective": TOY, "words": ()}
+        return finetuning(model, folder, metric=metric, cache=study[0].files.cache, output=tmp_path / "new", **given)
+
+    assert by_number(fold, "mae.M2").metric == Metric("mae.M2", "minimize")
+    with pytest.raises(DataError) as caught:
+        by_number(fold, "mae.M7")
+    rows, names = len(study[0].around.split.folds[2].validation), "loss, loss.class, loss.number, accuracy, mae, mae.M2"
+    assert str(caught.value) == (
+        f"--metric mae.M7 cannot be measured on the {rows} validation rows: did you mean 'mae.M2'? There are {names}"
+    )
+    with pytest.raises(DataError, match=r"--metric mae\.M7 cannot be measured on the 20 test rows: did you mean"):
+        by_number(refit, "mae.M7")
+    old = Path(shutil.copytree(fold, tmp_path / "old"))
+    config = yaml.safe_load((old / "config.yaml").read_text())
+    (old / "config.yaml").write_text(yaml.safe_dump(config | {"metric": {"name": "mae.M7", "direction": "minimize"}}))
+    with pytest.raises(DataError, match=r"^mae\.M7, the metric of the model's study, .*; name one with --metric$"):
+        by_number(old, None)
+    alone = Path(shutil.copytree(refit, tmp_path / "alone"))
+    seen = json.loads((alone / "rows.json").read_text())
+    (alone / "rows.json").write_text(json.dumps({data: parts | {"test": []} for data, parts in seen.items()}))
+    with pytest.raises(
+        DataError, match=r"--metric mae: .*/alone has neither validation nor test rows .*; leave it out"
+    ):
+        wanted(alone, study, tmp_path / "new", metric="mae")
+    assert wanted(alone, study, tmp_path / "new").scored()[0] == "train"
 
 
 def test_data_that_changed_or_have_gone(refit: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
