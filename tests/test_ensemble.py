@@ -311,6 +311,27 @@ def test_one_model_is_a_list_and_several_are_a_table(folder: Path, tmp_path: Pat
     assert "often (10 rows)  seldom (3 rows)  rare (2 rows)  no class (5 rows)" in heads[0]
 
 
+def test_without_data_those_that_the_model_was_trained_on_are_taken(folder: Path, tmp_path: Path) -> None:
+    one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
+    source = tmp_path / "rows.txt"
+    source.write_text("37")
+    changed(one, data=str(source))
+    done = command(tmp_path, "evaluate", one)
+    assert done.exit_code == 0, done.output
+    assert f"data: {source}, as recorded in the model\n" in done.stderr
+    assert done.stdout == command(tmp_path, "evaluate", one, "--data", source).stdout
+    refused = command(tmp_path, "predict", one, "-o", tmp_path / "o.csv")
+    assert refused.exit_code == 2
+    assert f"trained on {source}: name the data to use it on, as in hpo predict MODEL DATA" in refused.stderr
+    both = command(tmp_path, "evaluate", one, "--with", two)
+    assert both.exit_code == 2 and "trained on different data: name those to score them on with --data" in both.stderr
+    assert f"{one}: {source}\n" in both.stderr and f"{two}: data of the objective itself\n" in both.stderr
+    source.unlink()
+    gone = command(tmp_path, "evaluate", one)
+    assert gone.exit_code == 2
+    assert f"{source}, on which the model was trained, is not there: name the data with --data\n" in gone.stderr
+
+
 def test_json_has_everything(folder: Path, tmp_path: Path) -> None:
     one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
     done = command(tmp_path, "evaluate", one, "--with", two, "--by-class", "--json")
