@@ -78,6 +78,11 @@ class Retraining:
         """Where it is kept until it is done."""
         return self.output.with_name(f".{self.output.name}.unfinished")
 
+    @property
+    def new_data(self) -> bool:
+        """Whether the model knows nothing of these data, by their fingerprint; it may have seen rows of theirs."""
+        return self.model.rows(self.arrays.fingerprint) is None
+
     def run(self, feed: Feed, stop: Callable[[], bool]) -> FoldRun:
         """The training, with the model as it is.
 

@@ -227,12 +227,22 @@ def test_a_folder_of_an_older_version_knows_no_rows_and_counts_as_trained_on_all
     assert (found.scored, found.note.partition(";")[0]) == (120, "the model was trained on these rows")
 
 
-def test_of_new_data_every_row_is_scored_and_nothing_is_said(folder: Path, tmp_path: Path) -> None:
+def test_of_new_data_every_row_is_scored_and_an_overlap_may_be(folder: Path, promoted: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("37")
     models = of_folds(folder, 0, 1)
     arrays = Ensemble(models).arrays(tmp_path / "rows.txt", tmp_path / "cache")
     found = scored(models, arrays)
-    assert (found.scored, found.of, found.note) == (37, 37, "")
+    rest = "trained on, by their fingerprint; rows that are in both cannot be told apart"
+    assert (found.scored, found.of, found.note) == (37, 37, f"other data than the models were {rest}")
+    assert scored(of_folds(folder, 0), arrays).note == f"other data than the model was {rest}"
+    stranger = folder / "fold-1-of-trial-0000"
+    (stranger / "rows.json").unlink()
+    changed(stranger, fingerprint="0" * 64)
+    mixed = of_folds(folder, 0, 1)
+    said = scored(mixed, promoted[0].around.arrays).note
+    assert (
+        said == f"scored on 54 rows that none of the models was trained on; other data than {list(mixed)[1]} was {rest}"
+    )
 
 
 def test_rows_that_the_data_do_not_have_are_named(folder: Path, promoted: Any) -> None:

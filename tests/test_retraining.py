@@ -384,6 +384,19 @@ def test_a_worse_model_is_written_and_called_so(fold: Path, study: tuple[Launche
     assert expected in done.stdout
 
 
+def test_of_new_data_no_more_is_claimed_than_is_known(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("60")
+    words = ["finetune", fold, "--objective", TOY, "--data", tmp_path / "rows.txt", "--set", "optimizer.lr=3e-2"]
+    done = command(study[1], *words, "--metric", "loss", "--epochs", 8, "--output", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    said = "other data than the model was trained on, by their fingerprint; rows that are in both cannot be told apart"
+    assert f"note: {said}\n" in done.stderr
+    assert " validation rows (dealt anew; they choose the epoch)\n" in done.stdout
+    gain = json.loads((tmp_path / "new/metrics.json").read_text())["gain"]
+    assert gain > 0
+    assert f"better than the model it started from by {gain:.4g} in loss on these rows, some of which it may have " in done.stdout
+
+
 def test_the_default_place_is_beside_the_model(refit: Path, study: tuple[Launched, Path]) -> None:
     done = command(study[1], "finetune", refit, "--objective", TOY, "--epochs", 1)
     place = refit.with_name("trial-0001-finetuned")
