@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo.cli.group import Place, placed, resolve_aloud
+from hpo.cli.group import STOPPED, Place, placed, resolve_aloud
 from hpo.cli.models import DEVICE, OWN
 
 if TYPE_CHECKING:
     from hpo.retraining import Retrained, Retraining
-
-#: Exit code of a training that Ctrl-C has stopped.
-STOPPED = 130
 
 SET = click.option(
     "--set", "words", multiple=True, metavar="GROUP.KEY=VALUE", help="A parameter; may be given several times."
