@@ -31,6 +31,7 @@ from hpo.memory import shortage
 from hpo.network import Trained
 from hpo.objective import DataError, Epoch, Fold, Metric, Params
 from hpo.options import Options
+from hpo.sampling import require_emphasised
 from hpo.training import FoldRun, Interrupted
 from hpo.wording import counted
 
@@ -87,7 +88,8 @@ class Retraining:
         """The training, with the model as it is.
 
         Raises:
-            DataError: the new parameters need a network of another shape, or leave no row to train on.
+            DataError: the new parameters need a network of another shape, leave no row to train on, or emphasise a
+                class that no row holds.
         """
         known = self.model.objective.parameters()
         start = Trained(
@@ -95,7 +97,7 @@ class Retraining:
             statistics=self.model.statistics,
             weights={name: value.cpu() for name, value in self.model.network.state_dict().items()},
         )
-        return FoldRun(
+        run = FoldRun(
             self.model.objective,
             self.arrays,
             feed,
@@ -108,6 +110,8 @@ class Retraining:
             stop=stop,
             start=start,
         )
+        require_emphasised(self.model.objective, self.arrays, run.fold.train, self.params.sampling)
+        return run
 
     def scored(self) -> tuple[Part, np.ndarray]:
         """Rows on which the model is compared with what becomes of it: the best there are."""
