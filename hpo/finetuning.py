@@ -11,6 +11,7 @@ import numpy as np
 from hpo.arrays import Arrays, open_arrays
 from hpo.final_model import FinalModel, trusted
 from hpo.objective import DataError, Fold, Metric, Params
+from hpo.retrained_model import differs
 from hpo.retraining import Retraining
 from hpo.settings import settings
 from hpo.strict_yaml import nearest
@@ -53,8 +54,6 @@ def finetuning(
         DataError: with what is wrong and the way out.
     """
     output = (output or folder.with_name(f"{folder.name}-finetuned")).absolute()
-    if output.exists():
-        raise DataError(f"{output} exists, and a model is never overwritten: name another folder with --output")
     values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words)}
     judged = _metric(model, metric)
     arrays, source = _arrays(model, data, cache)
@@ -74,8 +73,18 @@ def finetuning(
         output=output,
         objective=trusted(model.config, objective, folder),
     )
+    _require_new(what)
     _require_measured(what, metric)
     return what
+
+
+def _require_new(what: Retraining) -> None:
+    """Nothing is at the place of the outcome; of a model that is there, what it was trained with otherwise is said."""
+    if not what.output.exists():
+        return
+    values = differs(what) if (what.output / "config.yaml").is_file() else ""
+    other = f" with other values ({values})" if values else ""
+    raise DataError(f"{what.output} exists{other}, and a model is never overwritten: name another folder with --output")
 
 
 def _require_measured(what: Retraining, asked: str | None) -> None:

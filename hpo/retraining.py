@@ -168,6 +168,23 @@ class Retrained:
         return cls(output=output, **plain, kept=epochs["kept"], trained=epochs["trained"], metric=metric)
 
 
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What two requests do not have in common, see `Retraining.request`: at most five, then counted."""
+    called = {"weights_sha256": "the weights of the model", "fingerprint": "the data", "rows_sha256": "the rows"}
+    plain = ({**request, **request.get("params", {})} for request in (before, now))
+    was, new = ({key: value for key, value in request.items() if key != "params"} for request in plain)
+    found = []
+    for key in dict.fromkeys((*was, *new)):
+        if was.get(key) != new.get(key):
+            found.append(called.get(key) or f"{key} was {_plain(was.get(key))}, now {_plain(new.get(key))}")
+    return "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _plain(value: Any) -> str:
+    """A value; of a metric, which has a direction, its name."""
+    return repr(value) if not isinstance(value, list) else str(value[0])
+
+
 def digest_of(folder: Path) -> str:
     """SHA-256 of the weights of a model's folder."""
     with (folder / "weights.safetensors").open("rb") as file:
@@ -237,10 +254,11 @@ def _reserved(what: Retraining) -> Iterator[None]:
     try:
         with FileLock(folder / "lock", timeout=0):
             begun = any(folder.glob("*/epoch-*.pt"))
-            if begun and (folder / "request.json").read_text() != request:
+            if begun and (before := (folder / "request.json").read_text()) != request:
                 raise DataError(
-                    f"{folder} holds a training to {what.output.name} that was begun with other values: the same "
-                    "command goes on with it; remove that folder, or name another one for the outcome"
+                    f"{folder} holds a training to {what.output.name} that was begun with other values "
+                    f"({differing(json.loads(before), what.request())}): the same command goes on with it; remove "
+                    "that folder, or name another one for the outcome"
                 )
             write_whole(folder / "request.json", request.encode())
             yield

@@ -152,7 +152,8 @@ def test_folds_that_are_done_are_not_trained_again(study: tuple[Launched, Path])
     )
     other = run(study, "--folds", "0", "--set", "optimizer.lr=2e-3", "--name", "twice")
     assert other.exit_code == 2
-    assert f"{weights.parent} was trained with other values, and is never overwritten: --name another" in other.stderr
+    values = "optimizer.lr was 0.001, now 0.002"
+    assert f"{weights.parent} was trained with other values ({values}), and is never overwritten: --n" in other.stderr
 
 
 def test_a_fold_that_got_worse_keeps_its_old_model(study: tuple[Launched, Path]) -> None:

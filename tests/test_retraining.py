@@ -23,10 +23,10 @@ from hpo.final_model import FinalModel, load_model
 from hpo.finetuning import finetuning
 from hpo.objective import DataError, Epoch, Metric
 from hpo.retrained_model import write_retrained
-from hpo.retraining import Retrained, Retraining, retrain
+from hpo.retraining import Retrained, Retraining, differing, retrain
 from hpo.training import Interrupted
 from tests.equal import assert_equal, train
-from tests.promoted import command, promoted
+from tests.promoted import TEXT, command, promoted
 from tests.toy import CPU, Launched, Toy
 
 TOY = "tests.toy:Toy"
@@ -206,8 +206,17 @@ def test_other_values_do_not_go_on_with_what_is_half_done(
     looks = itertools.count()
     with pytest.raises(Interrupted):
         trained(what, lambda: next(looks) > 8)
-    with pytest.raises(DataError, match=r"\.new\.unfinished holds a training to new that was begun with other values"):
+    begun = r"\.new\.unfinished holds a training to new that was begun with other values"
+    with pytest.raises(DataError, match=rf"{begun} \(epochs was 4, now 5\): the same"):
         trained(replace(what, epochs=5))
+    other = wanted(fold, study, tmp_path / "new", "optimizer.lr=7e-3", "model.dropout=0.3", metric="mae", seed=3)
+    lr = what.params.optimizer["lr"]
+    named = [f"optimizer.lr was {lr!r}, now 0.007", "model.dropout was 0.4, now 0.3", "metric was accuracy, now mae"]
+    said = differing(what.request(), other.request())
+    assert sorted(said.split("; ")) == sorted([*named, "seed was 0, now 3"])
+    many = {"params": {f"loss.{k}": k for k in range(7)}, "fingerprint": "a"}
+    listed = "; ".join(f"loss.{k} was {k}, now None" for k in range(4))
+    assert differing(many, {"params": {}, "fingerprint": "b"}) == f"the data; {listed}; and 3 more"
     with (
         FileLock(what.unfinished / "lock"),
         pytest.raises(DataError, match=r"another process is training .*/new: wait"),
@@ -237,6 +246,13 @@ def test_a_model_is_never_overwritten(fold: Path, study: tuple[Launched, Path], 
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="other exists, and a model is never overwritten"):
         trained(what)
+    trained(wanted(fold, study, tmp_path / "third", "optimizer.lr=1e-3"))
+    with pytest.raises(
+        DataError, match=r"third exists with other values \(epochs was 4, now 6\), and a model is never"
+    ):
+        wanted(fold, study, tmp_path / "third", "optimizer.lr=1e-3", epochs=6)
+    with pytest.raises(DataError, match=r"fold-2-of-trial-0001 exists with other values \(it did not start from a mo"):
+        wanted(fold, study, fold)
 
 
 def test_values_that_cannot_be_trained_with_leave_nothing(
@@ -248,6 +264,9 @@ def test_values_that_cannot_be_trained_with_leave_nothing(
         trained(wanted(fold, study, tmp_path / "new", "model.width=12"))
     with pytest.raises(DataError, match=r"sampling\.emphasis is 'M2': the classes are often, seldom, rare"):
         trained(wanted(fold, study, tmp_path / "new", "sampling.emphasis=M2"))
+    with pytest.raises(DataError, match=r"emphasis is 'rare': sampling\.only 'often' leaves .* holds it; leave one of"):
+        trained(wanted(fold, study, tmp_path / "new", "sampling.emphasis=rare", "sampling.only=often"))
+    wanted(fold, study, tmp_path / "new", "sampling.emphasis=rare", "sampling.emphasis_factor=2", "sampling.only=rare")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match=r"loss term 'number' is not finite .* step 1: lower optimizer\.lr, or clip"):
         trained(wanted(fold, study, tmp_path / "new", "loss.scale=1e30"))
@@ -394,7 +413,35 @@ def test_of_new_data_no_more_is_claimed_than_is_known(fold: Path, study: tuple[L
     assert " validation rows (dealt anew; they choose the epoch)\n" in done.stdout
     gain = json.loads((tmp_path / "new/metrics.json").read_text())["gain"]
     assert gain > 0
-    assert f"better than the model it started from by {gain:.4g} in loss on these rows, some of which it may have " in done.stdout
+    assert (
+        f"better than the model it started from by {gain:.4g} in loss on these rows, some of which it may have "
+        in done.stdout
+    )
+
+
+STRUCK = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("words", [("finetune", "MODEL"), ("evaluate", "MODEL"), ("check", "study.yaml")])
+def test_ctrl_c_before_signals_are_caught_ends_with_its_own_code(
+    fold: Path, study: tuple[Launched, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """The user's own code is loaded early, and strikes."""
+    own = tmp_path / "own.py"
+    own.write_text(f"# {words}{STRUCK}")  # no two of one hash: a file that was loaded is not run again
+    copied = Path(shutil.copytree(fold, tmp_path / "MODEL"))
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    changed = {"objective": f"{own}:Toy", "objective_hash": None}
+    (copied / "config.yaml").write_text(yaml.safe_dump(config | changed))
+    (tmp_path / "study.yaml").write_text(TEXT.replace(TOY, f"{own}:Toy"))
+    monkeypatch.chdir(tmp_path)
+    asked = [] if words[0] == "check" else ["--objective", f"{own}:Toy"]
+    done = command(study[1], *words, *asked)
+    assert done.exit_code == 130, done.output
+    assert done.stderr.endswith("\nstopped\n") and "Aborted" not in done.stderr
 
 
 def test_the_default_place_is_beside_the_model(refit: Path, study: tuple[Launched, Path]) -> None:
