@@ -17,6 +17,8 @@ from hpo.wording import counted
 
 #: Rows whose label is -1.
 NO_CLASS = "no class"
+#: Said of data that models know nothing of, with who they are: a row that is in both is no evidence.
+OTHER_DATA = "other data than {} trained on, by their fingerprint; rows that are in both cannot be told apart"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Evaluation:
 
     scored: int  #: rows
     of: int  #: rows that the data have
-    note: str  #: on what the models have seen of them; empty where they know nothing of the data
+    note: str  #: on what the models have seen of them
     classes: Mapping[str, int]  #: that occur among the scored rows -> how many of these; empty unless asked for
     models: tuple[Column, ...]
     ensemble: Column | None  #: of several models
@@ -91,19 +93,23 @@ def _chosen(
 ) -> tuple[np.ndarray, str]:
     """The rows to score, and what is to be said of them."""
     everything, alone = np.arange(len(arrays)), len(models) == 1
-    parts = [part for name, model in models.items() if (part := _unseen(name, model, arrays)) is not None]
+    found = {name: _unseen(name, model, arrays) for name, model in models.items()}
+    parts = [part for part in found.values() if part is not None]
     if not parts:
-        return everything, ""
+        return everything, OTHER_DATA.format("the model was" if alone else "the models were")
+    strangers = [name for name, part in found.items() if part is None]
+    they = f"{' and '.join(strangers)} {'was' if len(strangers) == 1 else 'were'}"
+    more = f"; {OTHER_DATA.format(they)}" if strangers else ""
     left = reduce(np.intersect1d, parts)
     if not len(left):
         if alone:
             said = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
             return everything, said
-        return everything, "at least one of the models was trained on each of these rows"
+        return everything, f"at least one of the models was trained on each of these rows{more}"
     who = "the model was not" if alone else "none of the models was"
     if wanted == "all":
-        return everything, f"scored on all {len(everything)} rows; {who} trained on {len(left)} of them"
-    return left, f"scored on {counted(len(left), 'row')} that {who} trained on"
+        return everything, f"scored on all {len(everything)} rows; {who} trained on {len(left)} of them{more}"
+    return left, f"scored on {counted(len(left), 'row')} that {who} trained on{more}"
 
 
 def _unseen(name: str, model: FinalModel, arrays: Arrays) -> np.ndarray | None:

@@ -102,7 +102,9 @@ def open_for(models: Sequence[FinalModel], source: Path | None, cache: Path, *, 
     first = models[0]
     for data in (model.config["data"] for model in models):
         if source is None and data is not None:
-            raise ModelError(f"this model was trained on {data}: name the data to use it on")
+            raise ModelError(
+                f"this model was trained on {data}: name the data to use it on, as in hpo predict MODEL DATA"
+            )
     arrays = open_arrays(first.objective, source, first.params.flat(), cache, labelled=labelled)
     for model in models:
         if why := model.objective.misfit(arrays.info, model.info):

@@ -11,8 +11,10 @@ import numpy as np
 from hpo.arrays import Arrays, open_arrays
 from hpo.final_model import FinalModel, trusted
 from hpo.objective import DataError, Fold, Metric, Params
+from hpo.retrained_model import differs
 from hpo.retraining import Retraining
 from hpo.settings import settings
+from hpo.strict_yaml import nearest
 from hpo.study_parameters import measure
 
 #: Where a model's folder does not say into how many folds its data were dealt.
@@ -52,13 +54,11 @@ def finetuning(
         DataError: with what is wrong and the way out.
     """
     output = (output or folder.with_name(f"{folder.name}-finetuned")).absolute()
-    if output.exists():
-        raise DataError(f"{output} exists, and a model is never overwritten: name another folder with --output")
     values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words)}
     judged = _metric(model, metric)
     arrays, source = _arrays(model, data, cache)
     fold, test, count = _rows(model, folder, arrays, folds, seed)
-    return Retraining(
+    what = Retraining(
         model=model,
         folder=folder,
         params=Params.from_flat(values),
@@ -73,6 +73,36 @@ def finetuning(
         output=output,
         objective=trusted(model.config, objective, folder),
     )
+    _require_new(what)
+    _require_measured(what, metric)
+    return what
+
+
+def _require_new(what: Retraining) -> None:
+    """Nothing is at the place of the outcome; of a model that is there, what it was trained with otherwise is said."""
+    if not what.output.exists():
+        return
+    values = differs(what) if (what.output / "config.yaml").is_file() else ""
+    other = f" with other values ({values})" if values else ""
+    raise DataError(f"{what.output} exists{other}, and a model is never overwritten: name another folder with --output")
+
+
+def _require_measured(what: Retraining, asked: str | None) -> None:
+    """The model itself has the metric on the rows that judge it: one more forward pass, before anything is trained."""
+    part, rows = what.scored()
+    if part == "train":
+        if asked is not None:
+            why = "has neither validation nor test rows of these data to be judged on"
+            raise DataError(f"--metric {asked}: {what.folder} {why}, so it has no effect; leave it out")
+        return
+    found, name = what.model.evaluate(what.arrays, rows), what.metric.name
+    if name not in found:
+        hint = nearest(name, found)
+        near = f"{hint} " if hint.startswith("did") else ""
+        where = f"cannot be measured on the {len(rows)} {part} rows: {near}There are {', '.join(found)}"
+        if asked is None:
+            raise DataError(f"{name}, the metric of the model's study, {where}; name one with --metric")
+        raise DataError(f"--metric {name} {where}")
 
 
 def _metric(model: FinalModel, name: str | None) -> Metric:

@@ -10,7 +10,7 @@ from hpo.final_model import read_config
 from hpo.model_card import card
 from hpo.model_folder import Holder, RowsOf, write_model
 from hpo.objective import DataError
-from hpo.retraining import Retrained, Retraining
+from hpo.retraining import Retrained, Retraining, differing
 from hpo.training import FoldRun
 from hpo.versions import versions
 from hpo.wording import counted
@@ -89,9 +89,17 @@ def done(what: Retraining) -> Retrained | None:
     """
     if not what.output.exists():
         return None
-    config = read_config(what.output)
-    started = dict(config.get("started_from") or {})
-    started.pop("model", None)
-    if started != what.request():
-        raise DataError(f"{what.output} was trained with other values, and is never overwritten: --name another")
+    if values := differs(what):
+        raise DataError(
+            f"{what.output} was trained with other values ({values}), and is never overwritten: --name another"
+        )
     return Retrained.from_json(what.output, json.loads((what.output / "metrics.json").read_text()))
+
+
+def differs(what: Retraining) -> str:
+    """What the folder at the place of the outcome was trained with otherwise; empty where it is this very training."""
+    started = dict(read_config(what.output).get("started_from") or {})
+    if not started:
+        return "it did not start from a model"
+    started.pop("model", None)
+    return differing(started, what.request())

@@ -31,7 +31,9 @@ from hpo.memory import shortage
 from hpo.network import Trained
 from hpo.objective import DataError, Epoch, Fold, Metric, Params
 from hpo.options import Options
+from hpo.sampling import require_emphasised
 from hpo.training import FoldRun, Interrupted
+from hpo.wording import counted
 
 #: Repeat of a training that goes on: its draws are those of no training of a study.
 AGAIN = 1 << 16
@@ -43,7 +45,11 @@ Heard = Callable[[Epoch, int], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """A trained model, and how it is to be trained on."""
+    """A trained model, and how it is to be trained on.
+
+    Raises:
+        DataError: no epoch could be kept.
+    """
 
     model: FinalModel
     folder: Path  #: of the model
@@ -59,16 +65,31 @@ class Retraining:
     output: Path  #: folder of the new model
     objective: str  #: to be named in the new model's folder
 
+    def __post_init__(self) -> None:
+        """A run would lower `min_epochs` to its epochs, and a verdict be given of an epoch that was not to be kept."""
+        least = self.params.stopping["min_epochs"]
+        if len(self.fold.validation) and self.epochs < least:
+            raise DataError(
+                f"{counted(self.epochs, 'epoch')} (--epochs) would end before stopping.min_epochs {least}, and no "
+                "epoch before it is kept: train longer, or allow the first with --set stopping.min_epochs=1"
+            )
+
     @property
     def unfinished(self) -> Path:
         """Where it is kept until it is done."""
         return self.output.with_name(f".{self.output.name}.unfinished")
 
+    @property
+    def new_data(self) -> bool:
+        """Whether the model knows nothing of these data, by their fingerprint; it may have seen rows of theirs."""
+        return self.model.rows(self.arrays.fingerprint) is None
+
     def run(self, feed: Feed, stop: Callable[[], bool]) -> FoldRun:
         """The training, with the model as it is.
 
         Raises:
-            DataError: the new parameters need a network of another shape, or leave no row to train on.
+            DataError: the new parameters need a network of another shape, leave no row to train on, or emphasise a
+                class that no row holds.
         """
         known = self.model.objective.parameters()
         start = Trained(
@@ -76,7 +97,7 @@ class Retraining:
             statistics=self.model.statistics,
             weights={name: value.cpu() for name, value in self.model.network.state_dict().items()},
         )
-        return FoldRun(
+        run = FoldRun(
             self.model.objective,
             self.arrays,
             feed,
@@ -89,6 +110,8 @@ class Retraining:
             stop=stop,
             start=start,
         )
+        require_emphasised(self.model.objective, self.arrays, run.fold.train, self.params.sampling)
+        return run
 
     def scored(self) -> tuple[Part, np.ndarray]:
         """Rows on which the model is compared with what becomes of it: the best there are."""
@@ -143,6 +166,23 @@ class Retrained:
         plain = {key: record[key] for key in ("part", "rows", "before", "after")}
         epochs, metric = record["epochs"], Metric(**record["metric"])
         return cls(output=output, **plain, kept=epochs["kept"], trained=epochs["trained"], metric=metric)
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What two requests do not have in common, see `Retraining.request`: at most five, then counted."""
+    called = {"weights_sha256": "the weights of the model", "fingerprint": "the data", "rows_sha256": "the rows"}
+    plain = ({**request, **request.get("params", {})} for request in (before, now))
+    was, new = ({key: value for key, value in request.items() if key != "params"} for request in plain)
+    found = []
+    for key in dict.fromkeys((*was, *new)):
+        if was.get(key) != new.get(key):
+            found.append(called.get(key) or f"{key} was {_plain(was.get(key))}, now {_plain(new.get(key))}")
+    return "; ".join(found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+
+
+def _plain(value: Any) -> str:
+    """A value; of a metric, which has a direction, its name."""
+    return repr(value) if not isinstance(value, list) else str(value[0])
 
 
 def digest_of(folder: Path) -> str:
@@ -214,10 +254,11 @@ def _reserved(what: Retraining) -> Iterator[None]:
     try:
         with FileLock(folder / "lock", timeout=0):
             begun = any(folder.glob("*/epoch-*.pt"))
-            if begun and (folder / "request.json").read_text() != request:
+            if begun and (before := (folder / "request.json").read_text()) != request:
                 raise DataError(
-                    f"{folder} holds a training to {what.output.name} that was begun with other values: the same "
-                    "command goes on with it; remove that folder, or name another one for the outcome"
+                    f"{folder} holds a training to {what.output.name} that was begun with other values "
+                    f"({differing(json.loads(before), what.request())}): the same command goes on with it; remove "
+                    "that folder, or name another one for the outcome"
                 )
             write_whole(folder / "request.json", request.encode())
             yield

@@ -60,6 +60,20 @@ def require_class(objective: Objective, arrays: Arrays, sampling: Mapping[str, A
     return classes.index(sampling[key])
 
 
+def require_emphasised(objective: Objective, arrays: Arrays, rows: np.ndarray, sampling: Mapping[str, Any]) -> None:
+    """What `sampling.only` has left holds the class that is emphasised, where both are wanted.
+
+    Raises:
+        DataError: an emphasis could have no effect.
+    """
+    if not (sampling["only"] and sampling["emphasis"]):
+        return
+    if not _held(objective, arrays, rows, sampling, "emphasis").any():
+        rest = f"sampling.only {shown(sampling['only'])} leaves {len(rows)} training rows, and none holds it"
+        way = "leave one of the two out (--set sampling.emphasis= turns it off)"
+        raise DataError(f"sampling.emphasis is {shown(sampling['emphasis'])}: {rest}; {way}")
+
+
 def _held(objective: Objective, arrays: Arrays, rows: np.ndarray, sampling: Mapping[str, Any], key: str) -> np.ndarray:
     """`bool[row]`: whether a row holds the class that `sampling.KEY` names, perhaps among others, as a clip may."""
     number = require_class(objective, arrays, sampling, key)

@@ -152,7 +152,8 @@ def test_folds_that_are_done_are_not_trained_again(study: tuple[Launched, Path])
     )
     other = run(study, "--folds", "0", "--set", "optimizer.lr=2e-3", "--name", "twice")
     assert other.exit_code == 2
-    assert f"{weights.parent} was trained with other values, and is never overwritten: --name another" in other.stderr
+    values = "optimizer.lr was 0.001, now 0.002"
+    assert f"{weights.parent} was trained with other values ({values}), and is never overwritten: --n" in other.stderr
 
 
 def test_a_fold_that_got_worse_keeps_its_old_model(study: tuple[Launched, Path]) -> None:
@@ -189,6 +190,7 @@ def test_nothing_to_continue_says_where_there_would_be_something(study: tuple[La
         (("--name", "../away"), "--name ../away: 1 to 64 letters, digits, "),
         (("--configuration", "recomended", *LEAST), "toy has none of that name; did you mean 'recommended'?"),
         (("--set", "optimizer.lr=0", *LEAST), "--set optimizer.lr=0: optimizer.lr is 0: above 0 is needed"),
+        (("--set", "stopping.min_epochs=4", *LEAST), "3 epochs (--epochs) would end before stopping.min_epochs 4, and"),
         (("--set", "model.width=9", "--name", "wide", *LEAST), "do not fit a network with model.width 8 -> 9 ("),
         (("--trial", "5"), "only promoted trials have models of their folds: best (trial 1) and baseline (trial 0)"),
     ],

@@ -227,12 +227,22 @@ def test_a_folder_of_an_older_version_knows_no_rows_and_counts_as_trained_on_all
     assert (found.scored, found.note.partition(";")[0]) == (120, "the model was trained on these rows")
 
 
-def test_of_new_data_every_row_is_scored_and_nothing_is_said(folder: Path, tmp_path: Path) -> None:
+def test_of_new_data_every_row_is_scored_and_an_overlap_may_be(folder: Path, promoted: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("37")
     models = of_folds(folder, 0, 1)
     arrays = Ensemble(models).arrays(tmp_path / "rows.txt", tmp_path / "cache")
     found = scored(models, arrays)
-    assert (found.scored, found.of, found.note) == (37, 37, "")
+    rest = "trained on, by their fingerprint; rows that are in both cannot be told apart"
+    assert (found.scored, found.of, found.note) == (37, 37, f"other data than the models were {rest}")
+    assert scored(of_folds(folder, 0), arrays).note == f"other data than the model was {rest}"
+    stranger = folder / "fold-1-of-trial-0000"
+    (stranger / "rows.json").unlink()
+    changed(stranger, fingerprint="0" * 64)
+    mixed = of_folds(folder, 0, 1)
+    said = scored(mixed, promoted[0].around.arrays).note
+    assert (
+        said == f"scored on 54 rows that none of the models was trained on; other data than {list(mixed)[1]} was {rest}"
+    )
 
 
 def test_rows_that_the_data_do_not_have_are_named(folder: Path, promoted: Any) -> None:
@@ -309,6 +319,27 @@ def test_one_model_is_a_list_and_several_are_a_table(folder: Path, tmp_path: Pat
     heads = [line for line in done.stdout.splitlines() if "(" in line]
     assert [head.split("  ")[0] for head in heads] == [f"measure, {name}" for name in (one.name, two.name, "ensemble")]
     assert "often (10 rows)  seldom (3 rows)  rare (2 rows)  no class (5 rows)" in heads[0]
+
+
+def test_without_data_those_that_the_model_was_trained_on_are_taken(folder: Path, tmp_path: Path) -> None:
+    one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
+    source = tmp_path / "rows.txt"
+    source.write_text("37")
+    changed(one, data=str(source))
+    done = command(tmp_path, "evaluate", one)
+    assert done.exit_code == 0, done.output
+    assert f"data: {source}, as recorded in the model\n" in done.stderr
+    assert done.stdout == command(tmp_path, "evaluate", one, "--data", source).stdout
+    refused = command(tmp_path, "predict", one, "-o", tmp_path / "o.csv")
+    assert refused.exit_code == 2
+    assert f"trained on {source}: name the data to use it on, as in hpo predict MODEL DATA" in refused.stderr
+    both = command(tmp_path, "evaluate", one, "--with", two)
+    assert both.exit_code == 2 and "trained on different data: name those to score them on with --data" in both.stderr
+    assert f"{one}: {source}\n" in both.stderr and f"{two}: data of the objective itself\n" in both.stderr
+    source.unlink()
+    gone = command(tmp_path, "evaluate", one)
+    assert gone.exit_code == 2
+    assert f"{source}, on which the model was trained, is not there: name the data with --data\n" in gone.stderr
 
 
 def test_json_has_everything(folder: Path, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,11 @@ from hpo.final_model import FinalModel, load_model
 from hpo.finetuning import finetuning
 from hpo.objective import DataError, Epoch, Metric
 from hpo.retrained_model import write_retrained
-from hpo.retraining import Retrained, Retraining, retrain
+from hpo.retraining import Retrained, Retraining, differing, retrain
 from hpo.training import Interrupted
 from tests.equal import assert_equal, train
-from tests.promoted import command, promoted
-from tests.toy import CPU, Launched
+from tests.promoted import TEXT, command, promoted
+from tests.toy import CPU, Launched, Toy
 
 TOY = "tests.toy:Toy"
 
@@ -205,8 +206,17 @@ def test_other_values_do_not_go_on_with_what_is_half_done(
     looks = itertools.count()
     with pytest.raises(Interrupted):
         trained(what, lambda: next(looks) > 8)
-    with pytest.raises(DataError, match=r"\.new\.unfinished holds a training to new that was begun with other values"):
+    begun = r"\.new\.unfinished holds a training to new that was begun with other values"
+    with pytest.raises(DataError, match=rf"{begun} \(epochs was 4, now 5\): the same"):
         trained(replace(what, epochs=5))
+    other = wanted(fold, study, tmp_path / "new", "optimizer.lr=7e-3", "model.dropout=0.3", metric="mae", seed=3)
+    lr = what.params.optimizer["lr"]
+    named = [f"optimizer.lr was {lr!r}, now 0.007", "model.dropout was 0.4, now 0.3", "metric was accuracy, now mae"]
+    said = differing(what.request(), other.request())
+    assert sorted(said.split("; ")) == sorted([*named, "seed was 0, now 3"])
+    many = {"params": {f"loss.{k}": k for k in range(7)}, "fingerprint": "a"}
+    listed = "; ".join(f"loss.{k} was {k}, now None" for k in range(4))
+    assert differing(many, {"params": {}, "fingerprint": "b"}) == f"the data; {listed}; and 3 more"
     with (
         FileLock(what.unfinished / "lock"),
         pytest.raises(DataError, match=r"another process is training .*/new: wait"),
@@ -236,6 +246,13 @@ def test_a_model_is_never_overwritten(fold: Path, study: tuple[Launched, Path], 
     (tmp_path / "other").mkdir()
     with pytest.raises(DataError, match="other exists, and a model is never overwritten"):
         trained(what)
+    trained(wanted(fold, study, tmp_path / "third", "optimizer.lr=1e-3"))
+    with pytest.raises(
+        DataError, match=r"third exists with other values \(epochs was 4, now 6\), and a model is never"
+    ):
+        wanted(fold, study, tmp_path / "third", "optimizer.lr=1e-3", epochs=6)
+    with pytest.raises(DataError, match=r"fold-2-of-trial-0001 exists with other values \(it did not start from a mo"):
+        wanted(fold, study, fold)
 
 
 def test_values_that_cannot_be_trained_with_leave_nothing(
@@ -247,6 +264,9 @@ def test_values_that_cannot_be_trained_with_leave_nothing(
         trained(wanted(fold, study, tmp_path / "new", "model.width=12"))
     with pytest.raises(DataError, match=r"sampling\.emphasis is 'M2': the classes are often, seldom, rare"):
         trained(wanted(fold, study, tmp_path / "new", "sampling.emphasis=M2"))
+    with pytest.raises(DataError, match=r"emphasis is 'rare': sampling\.only 'often' leaves .* holds it; leave one of"):
+        trained(wanted(fold, study, tmp_path / "new", "sampling.emphasis=rare", "sampling.only=often"))
+    wanted(fold, study, tmp_path / "new", "sampling.emphasis=rare", "sampling.emphasis_factor=2", "sampling.only=rare")
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(DataError, match=r"loss term 'number' is not finite .* step 1: lower optimizer\.lr, or clip"):
         trained(wanted(fold, study, tmp_path / "new", "loss.scale=1e30"))
@@ -267,6 +287,59 @@ def test_metrics_and_folds_that_do_not_fit(fold: Path, study: tuple[Launched, Pa
     assert "was trained on these data and keeps its own rows; leave it out" in refused(folds=3)
     (tmp_path / "rows.txt").write_text("-1")
     assert refused(data=tmp_path / "rows.txt") == f"{tmp_path / 'rows.txt'}: -1 rows"
+
+
+def test_epochs_that_end_before_any_may_be_kept(
+    fold: Path, refit: Path, study: tuple[Launched, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"^4 epochs .* stopping\.min_epochs 5, .* --set stopping\.min_epochs=1$"):
+        wanted(fold, study, tmp_path / "new", "stopping.min_epochs=5")
+    assert wanted(fold, study, tmp_path / "new", "stopping.min_epochs=4").epochs == 4
+    assert wanted(refit, study, tmp_path / "new", "stopping.min_epochs=5").epochs == 4, "it keeps its last epoch"
+
+
+class ByNumber(Toy):
+    """With a family of scores, of which the data have one."""
+
+    scores = MappingProxyType({**Toy.scores, "mae.*": "minimize"})
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        found = super().score(sums, info)
+        return found | {"mae.M2": found["mae"]}
+
+
+def test_a_metric_that_the_rows_do_not_have_is_refused_before_training(
+    fold: Path, refit: Path, study: tuple[Launched, Path], tmp_path: Path
+) -> None:
+    """A name that a family of scores allows need be none of the data's; rows to judge on need not be there."""
+
+    def by_number(folder: Path, metric: str | None) -> Retraining:
+        model = load_model(folder, objective=TOY, resolve=lambda *_: ByNumber())
+        given: dict[str, Any] = {"data": None, "folds": None, "epochs": 4, "seed": 0, "objective": TOY, "words": ()}
+        return finetuning(model, folder, metric=metric, cache=study[0].files.cache, output=tmp_path / "new", **given)
+
+    assert by_number(fold, "mae.M2").metric == Metric("mae.M2", "minimize")
+    with pytest.raises(DataError) as caught:
+        by_number(fold, "mae.M7")
+    rows, names = len(study[0].around.split.folds[2].validation), "loss, loss.class, loss.number, accuracy, mae, mae.M2"
+    assert str(caught.value) == (
+        f"--metric mae.M7 cannot be measured on the {rows} validation rows: did you mean 'mae.M2'? There are {names}"
+    )
+    with pytest.raises(DataError, match=r"--metric mae\.M7 cannot be measured on the 20 test rows: did you mean"):
+        by_number(refit, "mae.M7")
+    old = Path(shutil.copytree(fold, tmp_path / "old"))
+    config = yaml.safe_load((old / "config.yaml").read_text())
+    (old / "config.yaml").write_text(yaml.safe_dump(config | {"metric": {"name": "mae.M7", "direction": "minimize"}}))
+    with pytest.raises(DataError, match=r"^mae\.M7, the metric of the model's study, .*; name one with --metric$"):
+        by_number(old, None)
+    alone = Path(shutil.copytree(refit, tmp_path / "alone"))
+    seen = json.loads((alone / "rows.json").read_text())
+    (alone / "rows.json").write_text(json.dumps({data: parts | {"test": []} for data, parts in seen.items()}))
+    with pytest.raises(
+        DataError, match=r"--metric mae: .*/alone has neither validation nor test rows .*; leave it out"
+    ):
+        wanted(alone, study, tmp_path / "new", metric="mae")
+    assert wanted(alone, study, tmp_path / "new").scored()[0] == "train"
 
 
 def test_data_that_changed_or_have_gone(refit: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
@@ -328,6 +401,47 @@ def test_a_worse_model_is_written_and_called_so(fold: Path, study: tuple[Launche
     assert gain < 0
     expected = f"result     worse than the model it started from by {-gain:.4g} in loss: keep the old one, {fold}\n"
     assert expected in done.stdout
+
+
+def test_of_new_data_no_more_is_claimed_than_is_known(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("60")
+    words = ["finetune", fold, "--objective", TOY, "--data", tmp_path / "rows.txt", "--set", "optimizer.lr=3e-2"]
+    done = command(study[1], *words, "--metric", "loss", "--epochs", 8, "--output", tmp_path / "new")
+    assert done.exit_code == 0, done.output
+    said = "other data than the model was trained on, by their fingerprint; rows that are in both cannot be told apart"
+    assert f"note: {said}\n" in done.stderr
+    assert " validation rows (dealt anew; they choose the epoch)\n" in done.stdout
+    gain = json.loads((tmp_path / "new/metrics.json").read_text())["gain"]
+    assert gain > 0
+    assert (
+        f"better than the model it started from by {gain:.4g} in loss on these rows, some of which it may have "
+        in done.stdout
+    )
+
+
+STRUCK = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.mark.parametrize("words", [("finetune", "MODEL"), ("evaluate", "MODEL"), ("check", "study.yaml")])
+def test_ctrl_c_before_signals_are_caught_ends_with_its_own_code(
+    fold: Path, study: tuple[Launched, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """The user's own code is loaded early, and strikes."""
+    own = tmp_path / "own.py"
+    own.write_text(f"# {words}{STRUCK}")  # no two of one hash: a file that was loaded is not run again
+    copied = Path(shutil.copytree(fold, tmp_path / "MODEL"))
+    config = yaml.safe_load((copied / "config.yaml").read_text())
+    changed = {"objective": f"{own}:Toy", "objective_hash": None}
+    (copied / "config.yaml").write_text(yaml.safe_dump(config | changed))
+    (tmp_path / "study.yaml").write_text(TEXT.replace(TOY, f"{own}:Toy"))
+    monkeypatch.chdir(tmp_path)
+    asked = [] if words[0] == "check" else ["--objective", f"{own}:Toy"]
+    done = command(study[1], *words, *asked)
+    assert done.exit_code == 130, done.output
+    assert done.stderr.endswith("\nstopped\n") and "Aborted" not in done.stderr
 
 
 def test_the_default_place_is_beside_the_model(refit: Path, study: tuple[Launched, Path]) -> None:

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpo.cli.group import Place, placed, resolve_aloud
+from hpo.cli.group import STOPPED, Place, placed, resolve_aloud
 from hpo.cli.models import DEVICE, OWN
 
 if TYPE_CHECKING:
     from hpo.retraining import Retrained, Retraining
-
-#: Exit code of a training that Ctrl-C has stopped.
-STOPPED = 130
 
 SET = click.option(
     "--set", "words", multiple=True, metavar="GROUP.KEY=VALUE", help="A parameter; may be given several times."
@@ -61,12 +58,15 @@ def finetune(
     hpo finetune runs/models/abr-1a2b3c4d/fold-3-of-trial-0012 --emphasis moderate --output moderate
     hpo finetune runs/models/abr-1a2b3c4d/trial-0012 --data new_recordings/
     """
+    from hpo.evaluation import OTHER_DATA
     from hpo.final_model import load_model
     from hpo.finetuning import finetuning
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
     set_ = [*words, *_sampling("emphasis", emphasis), *_sampling("only", only)]
     what = finetuning(loaded, model.resolve(), cache=place.files.cache, words=set_, objective=objective, **options)
+    if what.new_data:
+        click.echo(f"note: {OTHER_DATA.format('the model was')}", err=True)
     (outcome,) = train_all({"fine-tuning": what}, device)
     if as_json:
         click.echo(json.dumps(outcome.to_json() | {"model": str(outcome.output)}))
@@ -108,7 +108,7 @@ def _show(what: Retraining, outcome: Retrained) -> None:
     from hpo.wording import counted
 
     about = {
-        "validation": "not trained on; they choose the epoch",
+        "validation": f"{'dealt anew' if what.new_data else 'not trained on'}; they choose the epoch",
         "test": "held out for a test",
         "train": "trained on: no evidence",
     }
@@ -119,18 +119,19 @@ def _show(what: Retraining, outcome: Retrained) -> None:
         click.echo(f"{name:{width}} {_cell(outcome.before.get(name))} {_cell(outcome.after.get(name))}")
     click.echo(f"epochs     {counted(outcome.trained, 'epoch')} trained, epoch {outcome.kept} kept")
     click.echo(f"model      {outcome.output}")
-    click.echo(f"result     {verdict(outcome, str(what.folder))}")
+    click.echo(f"result     {verdict(outcome, str(what.folder), new_data=what.new_data)}")
 
 
-def verdict(outcome: Retrained, old: str) -> str:
-    """Whether the model got better, and which one to use."""
+def verdict(outcome: Retrained, old: str, *, new_data: bool) -> str:
+    """Whether the model got better, and which one to use; of data that are new to it, on these rows is all to say."""
     gain, name = outcome.gain, outcome.metric.name
     if gain is None:
         return f"{name} cannot be measured on these rows, so neither model is known to be better"
     if outcome.part == "train":
         return "no rows were left that the model has not seen: whether it is better is not known"
     if gain > 0:
-        return f"better than the model it started from by {gain:.4g} in {name}"
+        known = " on these rows, some of which it may have been trained on before" if new_data else ""
+        return f"better than the model it started from by {gain:.4g} in {name}{known}"
     if gain == 0:
         return f"as good as the model it started from in {name}: keep the old one, {old}"
     return f"worse than the model it started from by {-gain:.4g} in {name}: keep the old one, {old}"

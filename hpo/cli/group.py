@@ -50,8 +50,19 @@ COMMANDS = {
 }
 
 
+#: Exit code of a command that Ctrl-C has stopped, as shells have it: 128 + SIGINT.
+STOPPED = 130
+
+
 class Commands(click.Group):
-    """Loads a command's module on demand and suggests near names."""
+    """Loads a command's module on demand, suggests near names, and ends in one way where Ctrl-C is not caught."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # click would say "Aborted!" and exit as if the command had failed
+            click.echo("\nstopped", err=True)  # the terminal has put ^C on a line of its own
+            ctx.exit(STOPPED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -29,7 +29,7 @@ WITH = click.option(
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @WITH
-@click.option("--data", type=click.Path(path_type=Path), help="Raw data; default: the objective's own.")
+@click.option("--data", type=click.Path(path_type=Path), help="Raw data; default: those that MODEL was trained on.")
 @click.option(
     "--rows",
     type=click.Choice(["unseen", "all"]),
@@ -69,7 +69,8 @@ def evaluate(
     from hpo.evaluation import evaluate as scored
 
     loaded = _loaded(model, others, weights, device, objective)
-    arrays = _as_one(loaded).arrays(data, place.files.cache)
+    asked = _as_one(loaded)
+    arrays = asked.arrays(data or _recorded(loaded), place.files.cache)
     found = scored(loaded, arrays, rows=rows, by_class=by_class)
     if found.note:
         click.echo(f"note: {found.note}", err=True)
@@ -128,6 +129,21 @@ def _loaded(
         raise Mistake(f"{twice} is named twice: name each model of an ensemble once")
     given = {path: weights if path is model else None for path in paths}
     return {str(path): load_model(path, own, device, objective, resolve=resolve_aloud) for path, own in given.items()}
+
+
+def _recorded(models: dict[str, FinalModel]) -> Path | None:
+    """The data that every model says it was trained on; None for the objective's own."""
+    found = {name: model.config["data"] for name, model in models.items()}
+    source, *others = dict.fromkeys(found.values())
+    if others:
+        listed = "\n  ".join(f"{name}: {data or 'data of the objective itself'}" for name, data in found.items())
+        raise Mistake(f"the models were trained on different data: name those to score them on with --data\n  {listed}")
+    if source is None:
+        return None
+    if not Path(source).exists():
+        raise Mistake(f"{source}, on which the model was trained, is not there: name the data with --data")
+    click.echo(f"data: {source}, as recorded in the model", err=True)
+    return Path(source)
 
 
 def _as_one(models: dict[str, FinalModel]) -> FinalModel | Ensemble:
