@@ -170,13 +170,30 @@ def test_of_epochs_the_fold_that_trained_shortest_counts(tmp_path: Path) -> None
     beyond = replace(reachable, at_least=24.0)
     text = page(tmp_path, trials=trials, jobs=jobs, final=final, targets=[reachable, missed, beyond])
     name = "epochs of the kept model at least"
-    assert re.search(rf"{name} 3 on every fold \| \d+ reached \| \d+ reached \| smallest 3 reached: .* 5 of 5", text)
+    assert re.search(
+        rf"{name} 3 on every fold \| \d+ reached \| \d+ reached \| .*\| smallest 3 reached: .* 5 of 5", text
+    )
     assert re.search(rf"{name} {least} on every fold \| .*smallest 3 missed: reached on 4 of 5 folds", text)
     over = sum(number >= 24 for number in others)
     assert re.search(rf"{name} 24 on every fold \| .*smallest 3 missed: reached on {over} of 5 folds", text)
     unmeasured = [replace(j, epochs=()) if j.job_id == folds[0].job_id else j for j in jobs]
     text = page(tmp_path, trials=trials, jobs=unmeasured, final=final, targets=[reachable])
     assert "smallest 3 missed: reached on 4 of 5 folds, not measurable on 1" in text
+
+
+def test_a_target_that_the_retrained_baseline_misses_is_told_beside_the_search_fold(tmp_path: Path) -> None:
+    """On the search fold alone the baseline looks as if it had reached it."""
+    trials, jobs, final = promoted()
+    kept = max(trials[0].epochs[2:], key=lambda e: e.validation["f1.macro"]).number  # min_epochs is 3
+    short = [replace(j, epochs=j.epochs[: 3 + j.fold]) if j.role == "baseline" else j for j in jobs]
+    cut = [j.epochs for j in short if j.role == "baseline"]
+    least = [max(epochs[2:], key=lambda e: e.validation["f1.macro"]).number for epochs in cut]
+    target = Target(kind="epochs", measure="kept", direction="maximize", at_least=5.0)
+    text = page(tmp_path, trials=trials, jobs=short, final=final, targets=[target])
+    head = "best, search fold | baseline, retrained over folds | best, retrained over folds |"
+    assert f"target | baseline, search fold | {head}" in text
+    over = f"smallest {min(least)} missed: reached on {sum(n >= 5 for n in least)} of 5 folds | smallest"
+    assert re.search(rf"at least 5 on every fold \| {kept} reached \| \d+ reached \| {over}", text)
 
 
 def test_ends_are_counted_with_their_texts(tmp_path: Path) -> None:
