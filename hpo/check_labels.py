@@ -16,7 +16,7 @@ from hpo.measure import forward
 from hpo.objective import Fold, Sums
 from hpo.training import VALIDATION_BATCHES, FoldRun
 
-#: Seconds for counting, over all folds, what the loss terms find labelled; what is not seen by then is said.
+#: Seconds for weighing, over all folds, what the loss terms find labelled; what is not seen by then is said.
 LOOK_SECONDS = 30.0
 WAY_OUT = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
 
@@ -27,19 +27,19 @@ class Look:
 
     fold: int
     whole: bool  #: every row was looked at
-    counts: dict[str, float]  #: term -> labelled entries
+    weights: dict[str, float]  #: term -> weight of its labelled entries, as a term counts them
     bad: tuple[str, ...]  #: terms that are not finite
     scores: frozenset[str]
 
     def has(self, metric: str) -> bool:
         """Whether a score or loss has a value in these rows; their `loss` needs no more than a term."""
         if metric.startswith("loss."):
-            return self.counts[metric.removeprefix("loss.")] > 0
-        return any(self.counts.values()) if metric == "loss" else metric in self.scores
+            return self.weights[metric.removeprefix("loss.")] > 0
+        return any(self.weights.values()) if metric == "loss" else metric in self.scores
 
     def labelled(self) -> str:
         """For a sentence about what is missing."""
-        terms = [term for term, count in self.counts.items() if count]
+        terms = [term for term, weight in self.weights.items() if weight]
         return f"labelled there is only {', '.join(terms)}" if terms else "nothing is labelled there"
 
 
@@ -52,28 +52,28 @@ def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
         order.to(run.device) if run.feed.resident else order, max(math.ceil(len(rows) / size), 1)
     )
     values: dict[str, float] = {}
-    counts: dict[str, float] = {}
+    weights: dict[str, float] = {}
     sums: Sums = {}
     seen = 0
     run.model.eval()
     with torch.inference_mode():
         for batch in run.feed.batches(parts):
             outputs = forward(run.model, batch)
-            for name, (value, count) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
+            for name, (value, weight) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
                 values[name] = values.get(name, 0.0) + float(value)
-                counts[name] = counts.get(name, 0.0) + float(count)
+                weights[name] = weights.get(name, 0.0) + float(weight)
             fresh = run.objective.sums(outputs, batch)
             sums = {name: sums[name] + value if name in sums else value for name, value in fresh.items()}
             seen += 1
             if time.monotonic() > deadline:
                 break
     scores = run.objective.score({name: value.cpu().numpy() for name, value in sums.items()}, run.arrays.info)
-    bad = tuple(name for name, value in values.items() if not math.isfinite(value + counts[name]))
-    return Look(fold=fold, whole=seen == len(parts), counts=counts, bad=bad, scores=frozenset(scores))
+    bad = tuple(name for name, value in values.items() if not math.isfinite(value + weights[name]))
+    return Look(fold=fold, whole=seen == len(parts), weights=weights, bad=bad, scores=frozenset(scores))
 
 
 def not_finite(looks: list[Look]) -> Iterator[str]:
-    for term in looks[0].counts:
+    for term in looks[0].weights:
         folds = [look.fold for look in looks if term in look.bad]
         if folds:
             yield f"loss term '{term}' is not finite on the validation rows of {fold_list(folds)}"
@@ -83,7 +83,7 @@ def nothing_labelled(subject: Subject, looks: list[Look]) -> Iterator[str]:
     part = "the validation part" if all(look.whole for look in looks) else "the rows looked at in the validation part"
     empty: dict[tuple[int, ...], list[str]] = {}  # terms that lack the same folds in one sentence
     for term in subject.objective.terms:
-        if folds := tuple(look.fold for look in looks if look.counts[term] == 0):
+        if folds := tuple(look.fold for look in looks if look.weights[term] == 0):
             empty.setdefault(folds, []).append(term)
     for folds, terms in empty.items():
         find = f"loss terms {', '.join(terms)} find" if len(terms) > 1 else f"loss term '{terms[0]}' finds"

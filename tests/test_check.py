@@ -22,6 +22,7 @@ from hpo.check import Training, estimate, train_fold, train_two_batches
 from hpo.check_data import DataFindings, look_at_data
 from hpo.check_study import curriculum_warnings, first_params, pruner_warnings, space_warnings
 from hpo.check_subject import Subject
+from hpo.cli.check_view import CheckView
 from hpo.cli.group import hpo as group
 from hpo.dealing import split_of
 from hpo.files import SHIPPED
@@ -200,10 +201,32 @@ def test_two_batches_of_a_good_objective(tmp_path: Path) -> None:
     assert not training.problems and not training.warnings and not training.unreached
     assert training.epochs[0].samples == 2 * 16 and {"loss.class", "loss.number"} <= set(training.epochs[0].train)
     assert training.seconds_per_epoch is not None and training.seconds_per_epoch > 0
-    for counted, fold in zip(training.labelled, given.split.folds, strict=True):
+    for counted, fold in zip(training.label_weights, given.split.folds, strict=True):
         rows = fold.validation
         assert counted["class"] == (given.arrays["target"][rows] >= 0).sum()
         assert counted["number"] == np.isfinite(given.arrays["number"][rows]).sum()
+
+
+class Weighed(Toy):
+    """A number weighs 0.75."""
+
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        terms = super().losses(outputs, batch, params, statistics)
+        return {**terms, "number": (0.75 * terms["number"][0], 0.75 * terms["number"][1])}
+
+
+def test_labels_that_a_term_weighs_are_not_told_as_their_number(tmp_path: Path) -> None:
+    given = subject(tmp_path, Weighed())
+    training, lines = train_two_batches(given), list[str]()
+    CheckView(lambda line: lines.append(str(line))).batches(given, "before", training)
+    numbers = [np.isfinite(given.arrays["number"][fold.validation]).sum() for fold in given.split.folds]
+    assert [fold["number"] for fold in training.label_weights] == [0.75 * n for n in numbers]
+    at = next(k for k, line in enumerate(lines) if line.startswith("\nweight of labelled entries "))
+    assert any(n % 4 for n in numbers), "some weights are no whole numbers"
+    expected = [f"{0.75 * n:.1f}".removesuffix(".0") for n in numbers]
+    assert lines[at + 2].split() == ["number", *expected]
 
 
 class Infinite(Toy):
@@ -297,7 +320,7 @@ def test_terms_without_labels_are_noted_once(tmp_path: Path) -> None:
     ]
     assert not any("gradient" in warning for warning in training.warnings)
     assert "loss terms class, number find nothing labelled in the validation part of folds 0, 1, 2" in training.warnings
-    assert training.unreached and training.labelled == [{"class": 0.0, "number": 0.0}] * 3
+    assert training.unreached and training.label_weights == [{"class": 0.0, "number": 0.0}] * 3
 
 
 def test_a_gradient_that_is_0_although_there_are_labels_is_warned_of(tmp_path: Path) -> None:
