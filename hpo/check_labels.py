@@ -19,6 +19,8 @@ from hpo.training import VALIDATION_BATCHES, FoldRun
 #: Seconds for weighing, over all folds, what the loss terms find labelled; what is not seen by then is said.
 LOOK_SECONDS = 30.0
 WAY_OUT = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
+#: What leaves a score of labelled rows without a value: an R2 of equal labels, a correlation of equal predictions.
+_FEW = "there are too few, or labels or predictions are all equal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,15 @@ class Look:
             return self.weights[metric.removeprefix("loss.")] > 0
         return any(self.weights.values()) if metric == "loss" else metric in self.scores
 
-    def labelled(self) -> str:
-        """For a sentence about what is missing."""
+    def why_not(self, metric: str) -> str:
+        """Why a metric has no value, as far as can be told: which term's labels it is computed from is not known."""
         terms = [term for term, weight in self.weights.items() if weight]
-        return f"labelled there is only {', '.join(terms)}" if terms else "nothing is labelled there"
+        if not terms:
+            return "nothing is labelled there"
+        if metric.startswith("loss.") or len(terms) < len(self.weights):
+            only = f"labelled there is only {', '.join(terms)}"
+            return only if metric.startswith("loss.") else f"{only}; if {metric} is computed from that, {_FEW}"
+        return f"every loss term finds labels there, but {_FEW}"
 
 
 def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
@@ -102,7 +109,7 @@ def no_value(subject: Subject, looks: list[Look]) -> Iterator[str]:
     for look in looks:
         if look.fold == search and look.whole and not look.has(metric):
             text = f"{metric} cannot be computed on the validation rows of the search fold {search}"
-            yield f"{text}: {look.labelled()}; no trial would have a value. {WAY_OUT}"
+            yield f"{text}: {look.why_not(metric)}; no trial would have a value. {WAY_OUT}"
 
 
 def nothing_to_learn(subject: Subject, run: FoldRun, fold: Fold) -> Iterator[str]:
@@ -119,4 +126,5 @@ def nothing_to_learn(subject: Subject, run: FoldRun, fold: Fold) -> Iterator[str
     found = look(subject, run, fold.index, fold.train)
     if found.whole and not found.has(metric):
         where = "the search fold" if fold.index == subject.spec.folds.search else "fold"
-        yield f"no training row of {where} {fold.index} has a label for {metric}: {found.labelled()}. {WAY_OUT}"
+        text = f"{metric} cannot be computed on the training rows of {where} {fold.index}"
+        yield f"{text}: {found.why_not(metric)}. {WAY_OUT}"
