@@ -102,7 +102,7 @@ def check(
         number = None if fold is None and epochs is None else spec.folds.search if fold is None else fold
         training, (record, warnings, problems) = _train(subject, findings, name, number, epochs, workers, view)
         again = _again(study, data, configuration, device)
-        items = before_retraining(subject, training, number, sharing, again, place)
+        items = before_retraining(subject, name, training, number, sharing, again, place)
         record |= {"before_you_retrain": [asdict(item) for item in items]}
     view.verdict(warnings, problems)
     if items:
