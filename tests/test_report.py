@@ -236,6 +236,19 @@ def test_a_study_at_any_stage_has_a_report(tmp_path: Path, trials: list[TrialRec
     assert said in page(tmp_path, trials=trials)
 
 
+def test_configurations_that_the_budget_does_not_reach_are_not_waiting(tmp_path: Path) -> None:
+    """A search that is finished waits for nothing."""
+    waiting: dict[str, Any] = {"state": "WAITING", "value": None, "started": None, "finished": None}
+    more = [made_up.trial(20 + k, PLAIN, 0, configuration=name, **waiting) for k, name in enumerate("bc")]
+    head = "10 complete, 9 pruned, 1 failed, 0 running"
+    said = "2 configurations beyond the budget, not tried: b, c."
+    text = page(tmp_path, trials=[*made_up.trials(), *more])
+    assert f"{head}; budget 20 trials or 8 hours. The search is finished. {said}" in text
+    text = page(tmp_path, made_up.study(trials=21), trials=[*made_up.trials(), *more])
+    said = "1 configuration beyond the budget, not tried: c."
+    assert f"{head}, 1 waiting; budget 21 trials or 8 hours. The search is not finished. {said}" in text
+
+
 def test_a_baseline_without_value_is_not_subtracted(tmp_path: Path) -> None:
     trials = made_up.trials()
     trials[0] = replace(trials[0], state="PRUNED", end="nan", end_text="loss became NaN", value=None, epochs=())
