@@ -38,7 +38,8 @@ class Training:
     best: Epoch | None = None
     untrained: dict[str, float] = field(default_factory=dict)  #: of the validation rows, before the first step
     seconds_per_epoch: float | None = None  #: of a whole epoch of one fold
-    labelled: list[dict[str, float]] = field(default_factory=list)  #: per fold: entries each term finds in validation
+    #: Per fold: weight of the labelled entries that each term finds in validation, their number where nothing weighs.
+    label_weights: list[dict[str, float]] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)  #: parameters whose gradient is missing or 0
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -114,7 +115,7 @@ def train_two_batches(subject: Subject) -> Training:
         result.notes += reach.notes
         result.seconds_per_epoch = _seconds_per_epoch(subject, run, fold)
         looks = [look(subject, run, other.index, other.validation) for other in subject.split.folds]
-        result.labelled = [found.counts for found in looks]
+        result.label_weights = [found.weights for found in looks]
         result.problems += (*not_finite(looks), *nothing_to_learn(subject, run, fold), *no_value(subject, looks))
         result.warnings += nothing_labelled(subject, looks)
     return result
@@ -175,7 +176,7 @@ def _steady(epochs: Sequence[Epoch]) -> float:
 def _wrong_terms(subject: Subject, run: FoldRun) -> list[str]:
     """The training loop tells the sums of the terms apart by their order."""
     found = look(subject, run, run.fold.index, run.fold.train[:2])
-    given, named = list(found.counts), list(subject.objective.terms)
+    given, named = list(found.weights), list(subject.objective.terms)
     if given == named:
         return []
     return [f"losses() returns {', '.join(given)}, but `terms` is {', '.join(named)}: make names and order equal"]

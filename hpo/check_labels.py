@@ -16,9 +16,11 @@ from hpo.measure import forward
 from hpo.objective import Fold, Sums
 from hpo.training import VALIDATION_BATCHES, FoldRun
 
-#: Seconds for counting, over all folds, what the loss terms find labelled; what is not seen by then is said.
+#: Seconds for weighing, over all folds, what the loss terms find labelled; what is not seen by then is said.
 LOOK_SECONDS = 30.0
 WAY_OUT = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
+#: What leaves a score of labelled rows without a value: an R2 of equal labels, a correlation of equal predictions.
+_FEW = "there are too few, or labels or predictions are all equal"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,20 +29,25 @@ class Look:
 
     fold: int
     whole: bool  #: every row was looked at
-    counts: dict[str, float]  #: term -> labelled entries
+    weights: dict[str, float]  #: term -> weight of its labelled entries, as a term counts them
     bad: tuple[str, ...]  #: terms that are not finite
     scores: frozenset[str]
 
     def has(self, metric: str) -> bool:
         """Whether a score or loss has a value in these rows; their `loss` needs no more than a term."""
         if metric.startswith("loss."):
-            return self.counts[metric.removeprefix("loss.")] > 0
-        return any(self.counts.values()) if metric == "loss" else metric in self.scores
+            return self.weights[metric.removeprefix("loss.")] > 0
+        return any(self.weights.values()) if metric == "loss" else metric in self.scores
 
-    def labelled(self) -> str:
-        """For a sentence about what is missing."""
-        terms = [term for term, count in self.counts.items() if count]
-        return f"labelled there is only {', '.join(terms)}" if terms else "nothing is labelled there"
+    def why_not(self, metric: str) -> str:
+        """Why a metric has no value, as far as can be told: which term's labels it is computed from is not known."""
+        terms = [term for term, weight in self.weights.items() if weight]
+        if not terms:
+            return "nothing is labelled there"
+        if metric.startswith("loss.") or len(terms) < len(self.weights):
+            only = f"labelled there is only {', '.join(terms)}"
+            return only if metric.startswith("loss.") else f"{only}; if {metric} is computed from that, {_FEW}"
+        return f"every loss term finds labels there, but {_FEW}"
 
 
 def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
@@ -52,28 +59,28 @@ def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
         order.to(run.device) if run.feed.resident else order, max(math.ceil(len(rows) / size), 1)
     )
     values: dict[str, float] = {}
-    counts: dict[str, float] = {}
+    weights: dict[str, float] = {}
     sums: Sums = {}
     seen = 0
     run.model.eval()
     with torch.inference_mode():
         for batch in run.feed.batches(parts):
             outputs = forward(run.model, batch)
-            for name, (value, count) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
+            for name, (value, weight) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
                 values[name] = values.get(name, 0.0) + float(value)
-                counts[name] = counts.get(name, 0.0) + float(count)
+                weights[name] = weights.get(name, 0.0) + float(weight)
             fresh = run.objective.sums(outputs, batch)
             sums = {name: sums[name] + value if name in sums else value for name, value in fresh.items()}
             seen += 1
             if time.monotonic() > deadline:
                 break
     scores = run.objective.score({name: value.cpu().numpy() for name, value in sums.items()}, run.arrays.info)
-    bad = tuple(name for name, value in values.items() if not math.isfinite(value + counts[name]))
-    return Look(fold=fold, whole=seen == len(parts), counts=counts, bad=bad, scores=frozenset(scores))
+    bad = tuple(name for name, value in values.items() if not math.isfinite(value + weights[name]))
+    return Look(fold=fold, whole=seen == len(parts), weights=weights, bad=bad, scores=frozenset(scores))
 
 
 def not_finite(looks: list[Look]) -> Iterator[str]:
-    for term in looks[0].counts:
+    for term in looks[0].weights:
         folds = [look.fold for look in looks if term in look.bad]
         if folds:
             yield f"loss term '{term}' is not finite on the validation rows of {fold_list(folds)}"
@@ -83,7 +90,7 @@ def nothing_labelled(subject: Subject, looks: list[Look]) -> Iterator[str]:
     part = "the validation part" if all(look.whole for look in looks) else "the rows looked at in the validation part"
     empty: dict[tuple[int, ...], list[str]] = {}  # terms that lack the same folds in one sentence
     for term in subject.objective.terms:
-        if folds := tuple(look.fold for look in looks if look.counts[term] == 0):
+        if folds := tuple(look.fold for look in looks if look.weights[term] == 0):
             empty.setdefault(folds, []).append(term)
     for folds, terms in empty.items():
         find = f"loss terms {', '.join(terms)} find" if len(terms) > 1 else f"loss term '{terms[0]}' finds"
@@ -102,7 +109,7 @@ def no_value(subject: Subject, looks: list[Look]) -> Iterator[str]:
     for look in looks:
         if look.fold == search and look.whole and not look.has(metric):
             text = f"{metric} cannot be computed on the validation rows of the search fold {search}"
-            yield f"{text}: {look.labelled()}; no trial would have a value. {WAY_OUT}"
+            yield f"{text}: {look.why_not(metric)}; no trial would have a value. {WAY_OUT}"
 
 
 def nothing_to_learn(subject: Subject, run: FoldRun, fold: Fold) -> Iterator[str]:
@@ -119,4 +126,5 @@ def nothing_to_learn(subject: Subject, run: FoldRun, fold: Fold) -> Iterator[str
     found = look(subject, run, fold.index, fold.train)
     if found.whole and not found.has(metric):
         where = "the search fold" if fold.index == subject.spec.folds.search else "fold"
-        yield f"no training row of {where} {fold.index} has a label for {metric}: {found.labelled()}. {WAY_OUT}"
+        text = f"{metric} cannot be computed on the training rows of {where} {fold.index}"
+        yield f"{text}: {found.why_not(metric)}. {WAY_OUT}"

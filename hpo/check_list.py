@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from hpo.check import Training
+from hpo.check_study import first_params, limits
 from hpo.objective import Params
 from hpo.records import FinalRecord, TrialRecord
 from hpo.study import Study
@@ -97,8 +98,14 @@ def first_loss(training: Training, fold: int | None, again: str) -> Item:
     return _ok("first loss", f"every term is finite; {text}")
 
 
-def early_stopping(spec: Study, params: Params) -> Item:
-    """From which epoch on a model is kept and a training may stop, see `hpo.schedule.should_stop`."""
+def early_stopping(spec: Study, params: Params, configuration: str) -> Item:
+    """From which epoch on a model is kept and a training may stop, see `hpo.schedule.should_stop`.
+
+    Args:
+        spec: the study.
+        params: of the configuration.
+        configuration: that was trained. It may differ from the study's other trials on purpose, as old values do.
+    """
     epochs, patience, least = spec.budget.epochs, params.stopping["patience"], params.stopping["min_epochs"]
     if not patience:
         stops = f"patience 0 turns early stopping off: none stops before epoch {epochs}"
@@ -106,14 +113,25 @@ def early_stopping(spec: Study, params: Params) -> Item:
         stops = f"with patience {patience} none stops before epoch {epochs}, the last of budget.epochs"
     else:
         stops = f"with patience {patience} none stops before epoch {least + patience} of {epochs}"
-    asked = [int(t.at_least) for t in spec.targets if t.kind == "epochs" and t.at_least is not None]
-    if asked and least < max(asked):
-        way = f"lets epoch {least} be kept, and a target asks for {max(asked)}: set it to {max(asked)}"
+    asked = max((int(t.at_least) for t in spec.targets if t.kind == "epochs" and t.at_least is not None), default=0)
+    if least < asked:
+        way = f"lets epoch {least} be kept, and a target asks for {asked}: set it to {asked}"
     elif least == 1 < epochs:
         way = f"lets the first epoch be kept: set it to {min(5, epochs)}, say"
     else:
         return _ok("early stopping", f"no model before epoch {least} is kept; {stops}")
-    return _look("early stopping", f"stopping.min_epochs {least} {way}; {stops}")
+    others = _least_of_others(spec, configuration)
+    whose = "" if others == {least} else f" of configuration '{configuration}'"
+    if min(others) >= max(asked, 2):
+        way += f", or leave it if it is meant: in all other trials no model before epoch {min(others)} is kept"
+    return _look("early stopping", f"stopping.min_epochs {least}{whose} {way}; {stops}")
+
+
+def _least_of_others(spec: Study, configuration: str) -> set[int]:
+    """`stopping.min_epochs` of all configurations but one, and of the trials that the sampler asks for at the least."""
+    key = "stopping.min_epochs"
+    named = {first_params(spec, name).stopping["min_epochs"] for name in spec.configurations if name != configuration}
+    return named | {int(limits(spec.space.get(key), spec.fixed.get(key, 1))[0])}  # type: ignore[arg-type]
 
 
 def memory(training: Training, params: Params, device: Device, again: str) -> Item:

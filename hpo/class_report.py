@@ -13,6 +13,8 @@ from hpo.objective import Epoch
 from hpo.wording import fixed, number
 
 Report = Mapping[str, Mapping[str, float]]
+#: Share of an even share below which a class is rare.
+UNEVEN = 0.5
 COLUMNS = ("precision", "recall", "f1-score")
 
 
@@ -51,6 +53,12 @@ def _row(name: str, reports: list[Report]) -> tuple[Any, ...]:
         known = first is not None and second is not None
         cells.append(fixed(second - first, 3, sign=True) if known else fixed(None, 3))  # type: ignore[operator]
     return (name, number(support if support is None else round(support)), *cells)
+
+
+def uneven(report: Report | None) -> bool:
+    """Whether a class has less than half of what it would have if all were equally frequent; not without a report."""
+    rows = [row.get("support", 0.0) for name, row in (report or {}).items() if is_class(name)]
+    return bool(rows) and min(rows) < UNEVEN * sum(rows) / len(rows)
 
 
 def majority(report: Report | None, score: str) -> float | None:

@@ -10,13 +10,13 @@ import statistics
 from collections.abc import Callable
 
 from hpo import schedule
-from hpo.class_report import majority
+from hpo.class_report import majority, uneven
 from hpo.evidence import DirectionOf, finite
 from hpo.low_score import score_is_low
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
-from hpo.symptom import LEARNED_BY, Symptom, Training, terms_of, ways_of
-from hpo.wording import number
+from hpo.symptom import LEARNED_BY, Symptom, Training, of_classes, terms_of, ways_of
+from hpo.wording import counted, number
 
 #: What counts as 0.
 TINY = 1e-3
@@ -50,18 +50,20 @@ def learns_nothing(training: Training) -> Symptom | None:
     report = next((e.report for e in reversed(training.epochs) if e.full and e.report), None)
     floor = majority(report, metric.name)
     if middle <= TINY:
-        why = "nothing is predicted right"
+        same = "no better than one answer to everything, such as the mean"  # what an R2 or a correlation of 0 says
+        why = "nothing is predicted right" if of_classes(metric.name) else same
     elif floor is not None and middle <= floor + TINY:
         why = f"always the most frequent class gives {number(floor)}"
     elif never:
         why = "it never moves, as when one answer is given to everything"
     else:
         return None
-    ways = (("raise", "optimizer.lr"), ("raise", "sampling.rare_boost_cap"), ("raise", "loss.focal_gamma"))
+    rare = [("raise", "sampling.rare_boost_cap")] if uneven(report) else []
+    ways = (("raise", "optimizer.lr"), *rare, ("raise", "loss.focal_gamma"))
     return Symptom(
         name="the metric learns nothing",
-        evidence=f"{metric.name} in {len(late)} epochs after epoch {LEARNED_BY}: median {number(middle)}, at most "
-        f"{number(best)} (epoch {epoch.number}); {why}",
+        evidence=f"{metric.name} in {counted(len(late), 'epoch')} after epoch {LEARNED_BY}: median {number(middle)}, "
+        f"at most {number(best)} (epoch {epoch.number}); {why}",
         remedy=f"look at labels and predictions first; then {ways_of(training, *ways)}, and the weight of the metric's "
         "own loss term",
     )
@@ -71,13 +73,13 @@ def term_does_not_fall(training: Training) -> Symptom | None:
     """A training loss that ends where it began, counted from the epoch in which its weight is above 0."""
     flat: dict[str, str] = {}
     for term in terms_of(training.epochs):
-        counted = [e for e in training.epochs if e.weights.get(term, 1.0) > 0]
-        values = [v for e in counted if (v := e.train.get(f"loss.{term}")) is not None]
+        weighed = [e for e in training.epochs if e.weights.get(term, 1.0) > 0]
+        values = [v for e in weighed if (v := e.train.get(f"loss.{term}")) is not None]
         if len(values) < LEARNED_BY + 1:
             continue
         first, last = values[0], statistics.median(values[-max(2, len(values) // 4) :])
         if first - last < FALLEN * abs(first):
-            flat[term] = f"{term} {number(first)} in epoch {counted[0].number}, {number(last)} at the end"
+            flat[term] = f"{term} {number(first)} in epoch {weighed[0].number}, {number(last)} at the end"
     if not flat:
         return None
     # One rate drives all terms, the weights divide them.

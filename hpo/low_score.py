@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hpo import schedule
 from hpo.evidence import TRAIN, family_of, finite
 from hpo.objective import Epoch
-from hpo.symptom import LEARNED_BY, Symptom, Training, terms_of, ways_of
+from hpo.symptom import LEARNED_BY, Symptom, Training, of_classes, terms_of, ways_of
 from hpo.wording import number
 
 #: What counts as near 0.
@@ -27,7 +27,7 @@ def score_is_low(training: Training) -> Symptom | None:
     low = [name for name in kept.validation if _should_rise(name, training) and _is_low(kept, name)]
     if not low:
         return None
-    labels = "look first at whether missing labels are read as negative; then " if any(map(_of_classes, low)) else ""
+    labels = "look first at whether missing labels are read as negative; then " if any(map(of_classes, low)) else ""
     return Symptom(
         name="a score is near 0",
         evidence=f"in epoch {kept.number}, which is kept: " + "; ".join(_seen(name, kept, training) for name in low),
@@ -43,11 +43,6 @@ def _should_rise(name: str, training: Training) -> bool:
 def _is_low(epoch: Epoch, name: str) -> bool:
     value = _value(epoch, name)
     return value is not None and value <= LOW
-
-
-def _of_classes(score: str) -> bool:
-    """Whether a score is one of right and wrong answers, by its name."""
-    return any(word in score for word in ("f1", "accuracy", "precision", "recall"))
 
 
 def _value(epoch: Epoch, name: str) -> float | None:
@@ -70,6 +65,6 @@ def _teach(low: list[str], training: Training) -> Iterator[tuple[str, str]]:
         for term in terms_of(training.epochs):
             if f"_{term}_" in f"_{score}_":
                 yield "raise", f"loss.{term}_weight"
-    if any(map(_of_classes, low)):
+    if any(map(of_classes, low)):
         rules = (name for name in training.params if name.startswith("loss.") and name.endswith("_weights"))
         yield from (("set", name) for name in rules if training.params[name] == "none")

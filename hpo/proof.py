@@ -132,9 +132,12 @@ def _epochs_cell(job: JobRecord) -> str:
 
 def target_heads(case: Case) -> tuple[str, ...]:
     """Columns of the targets; one for the search fold where the best trial is the baseline."""
-    if case.best is case.baseline:
-        return ("target", "best, search fold", "best, retrained over folds")
-    return ("target", "baseline, search fold", "best, search fold", "best, retrained over folds")
+    searched = ("best",) if case.best is case.baseline else ("baseline", "best")
+    return (
+        "target",
+        *(f"{role}, search fold" for role in searched),
+        *(f"{role}, retrained over folds" for role in _retrained(case)),
+    )
 
 
 def target_rows(case: Case) -> Rows:
@@ -148,12 +151,23 @@ def target_rows(case: Case) -> Rows:
 
     rows: Rows = []
     searched = [case.baseline] if case.best is case.baseline else [case.baseline, case.best]
-    trained = [j.epochs for j in case.jobs if j.role == "best" and j.fold >= 0 and j.state == "done"]
+    retrained = _retrained(case)
     for target in case.targets:
         ends = [measured(target, t.epochs if t else (), t) for t in searched]
-        folds = [measured(target, epochs, case.promoted) for epochs in trained]
-        rows.append((str(target), *(target_cell(target, *end) for end in ends), _folds_cell(target, folds)))
+        folds = [[measured(target, epochs, trial) for epochs in trained] for trial, trained in retrained.values()]
+        rows.append(
+            (str(target), *(target_cell(target, *end) for end in ends), *(_folds_cell(target, f) for f in folds))
+        )
     return rows
+
+
+def _retrained(case: Case) -> dict[str, tuple[TrialRecord | None, list[Sequence[Epoch]]]]:
+    """Role -> trial that is retrained over the folds, and the epochs of each fold that is done."""
+    trials = ({"baseline": case.baseline} if case.compared else {}) | {"best": case.promoted}
+    return {
+        role: (trial, [j.epochs for j in case.jobs if j.role == role and j.fold >= 0 and j.state == "done"])
+        for role, trial in trials.items()
+    }
 
 
 def target_cell(target: Target, value: float | None, reached: bool | None) -> str:

@@ -23,7 +23,7 @@ from hpo.training_part import CAPTIONS as TRAINING_CAPTIONS
 from hpo.training_part import training_part
 from hpo.unseen import Unseen
 from hpo.verdict import Case, Rows, answer
-from hpo.wording import DASH, duration, last_line, moment, number
+from hpo.wording import DASH, counted, duration, last_line, moment, number
 
 CAPTIONS = {
     "folds": "Each pair of points is one fold, trained with the same seed; dashed lines are the means.",
@@ -102,6 +102,9 @@ def state(case: Case) -> str:
     """How far the search is, in one line."""
     counts = Counter(t.state for t in case.trials)
     words = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
+    waiting = [t for t in case.trials if t.state == "WAITING"]
+    room = max(case.study.trials - (len(case.trials) - len(waiting)), 0)
+    counts["WAITING"] = min(len(waiting), room)
     parts = [f"{counts[key]} {word}" for key, word in words.items() if counts[key] or key != "WAITING"]
     hours = f" or {case.study.hours:g} hours" if case.study.hours is not None else ""
     ended = counts["COMPLETE"] + counts["PRUNED"] + counts["FAIL"]
@@ -110,6 +113,8 @@ def state(case: Case) -> str:
         closing = "The search is finished: space exhausted, every point has been tried."
     elif case.study.stop:
         closing = "The search was asked to stop."
+    if beyond := [t.configuration or f"trial {t.number}" for t in waiting[room:]]:
+        closing += f" {counted(len(beyond), 'configuration')} beyond the budget, not tried: {', '.join(beyond)}."
     return f"{', '.join(parts)}; budget {case.study.trials} trials{hours}. {closing}"
 
 

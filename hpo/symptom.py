@@ -35,6 +35,11 @@ class Training:
     cut: bool = False  #: by a pruner, a limit or a signal, so that its length says nothing
 
 
+def of_classes(score: str) -> bool:
+    """Whether a score is one of right and wrong answers, by its name."""
+    return any(word in score for word in ("f1", "accuracy", "precision", "recall"))
+
+
 def terms_of(epochs: Sequence[Epoch]) -> list[str]:
     """Loss terms in the order of the objective."""
     names = (name for epoch in epochs for name in epoch.train if name.startswith("loss."))

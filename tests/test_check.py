@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +24,13 @@ from hpo.check import Training, estimate, train_fold, train_two_batches
 from hpo.check_data import DataFindings, look_at_data
 from hpo.check_study import curriculum_warnings, first_params, pruner_warnings, space_warnings
 from hpo.check_subject import Subject
+from hpo.cli.check_view import CheckView
 from hpo.cli.group import hpo as group
 from hpo.dealing import split_of
 from hpo.files import SHIPPED
-from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Params, Split, Term
+from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Params, Split, Sums, Term
 from hpo.study import Study
+from objectives.scores import regression_scores, regression_sums
 from objectives.splits import grouped_folds, to_split
 from tests.toy import CPU, FEATURES, STUDY, Toy, ToyNet
 
@@ -200,10 +204,32 @@ def test_two_batches_of_a_good_objective(tmp_path: Path) -> None:
     assert not training.problems and not training.warnings and not training.unreached
     assert training.epochs[0].samples == 2 * 16 and {"loss.class", "loss.number"} <= set(training.epochs[0].train)
     assert training.seconds_per_epoch is not None and training.seconds_per_epoch > 0
-    for counted, fold in zip(training.labelled, given.split.folds, strict=True):
+    for counted, fold in zip(training.label_weights, given.split.folds, strict=True):
         rows = fold.validation
         assert counted["class"] == (given.arrays["target"][rows] >= 0).sum()
         assert counted["number"] == np.isfinite(given.arrays["number"][rows]).sum()
+
+
+class Weighed(Toy):
+    """A number weighs 0.75."""
+
+    def losses(
+        self, outputs: Outputs, batch: Batch, params: Params, statistics: Mapping[str, Tensor]
+    ) -> dict[str, Term]:
+        terms = super().losses(outputs, batch, params, statistics)
+        return {**terms, "number": (0.75 * terms["number"][0], 0.75 * terms["number"][1])}
+
+
+def test_labels_that_a_term_weighs_are_not_told_as_their_number(tmp_path: Path) -> None:
+    given = subject(tmp_path, Weighed())
+    training, lines = train_two_batches(given), list[str]()
+    CheckView(lambda line: lines.append(str(line))).batches(given, "before", training)
+    numbers = [np.isfinite(given.arrays["number"][fold.validation]).sum() for fold in given.split.folds]
+    assert [fold["number"] for fold in training.label_weights] == [0.75 * n for n in numbers]
+    at = next(k for k, line in enumerate(lines) if line.startswith("\nweight of labelled entries "))
+    assert any(n % 4 for n in numbers), "some weights are no whole numbers"
+    expected = [f"{0.75 * n:.1f}".removesuffix(".0") for n in numbers]
+    assert lines[at + 2].split() == ["number", *expected]
 
 
 class Infinite(Toy):
@@ -297,7 +323,7 @@ def test_terms_without_labels_are_noted_once(tmp_path: Path) -> None:
     ]
     assert not any("gradient" in warning for warning in training.warnings)
     assert "loss terms class, number find nothing labelled in the validation part of folds 0, 1, 2" in training.warnings
-    assert training.unreached and training.labelled == [{"class": 0.0, "number": 0.0}] * 3
+    assert training.unreached and training.label_weights == [{"class": 0.0, "number": 0.0}] * 3
 
 
 def test_a_gradient_that_is_0_although_there_are_labels_is_warned_of(tmp_path: Path) -> None:
@@ -319,18 +345,46 @@ def test_a_search_fold_without_what_the_metric_needs_is_a_problem(tmp_path: Path
     untaught = without_classes(tmp_path, 0, "train")
     found = train_two_batches(untaught)
     way = "Label more groups, search on another fold (folds: {search: N}), or choose another metric"
-    text = "no training row of the search fold 0 has a label for accuracy: labelled there is only number"
+    only = (
+        "labelled there is only number; if accuracy is computed from that, there are too few, or labels or predictions"
+    )
+    text = f"accuracy cannot be computed on the training rows of the search fold 0: {only} are all equal"
     assert found.problems == [f"{text}. {way}"]
     assert text in train_fold(untaught, 0, 1, lambda epoch: None).problems[0]
     assert look(untaught).warnings[:1] == ("no row in the training part of fold 0 has a class: none can be learnt",)
     unscored = without_classes(tmp_path, 0, "validation")
-    text = "accuracy cannot be computed on the validation rows of the search fold 0: labelled there is only number"
+    text = f"accuracy cannot be computed on the validation rows of the search fold 0: {only} are all equal"
     assert train_two_batches(unscored).problems == [f"{text}; no trial would have a value. {way}"]
     assert look(unscored).warnings[:1] == (
         "no row in the validation part of fold 0 has a class: scores of classes are missing there",
     )
     other = train_two_batches(without_classes(tmp_path, 1, "validation"))
     assert not other.problems and any("accuracy could not be computed in the valid" in w for w in other.warnings)
+
+
+class Agreeing(Toy):
+    """Scored by R2 of its number, too."""
+
+    scores = MappingProxyType({**Toy.scores, "r2": "maximize"})
+
+    def sums(self, outputs: Outputs, batch: Batch) -> Sums:
+        return super().sums(outputs, batch) | {"moments": regression_sums(outputs["number"], batch["number"])}
+
+    def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:
+        agreement = regression_scores(sums["moments"])
+        return super().score(sums, info) | ({"r2": agreement["r2"]} if "r2" in agreement else {})
+
+
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_labels_that_are_all_equal_are_not_called_missing(tmp_path: Path, side: str) -> None:
+    given = subject(tmp_path, Agreeing(), TOY.replace("metric: accuracy", "metric: r2"))
+    rows = getattr(given.split.folds[0], side)
+    assert not train_two_batches(given).problems
+    given.arrays["number"][rows] = 0.5  # in memory alone
+    (found,) = train_two_batches(given).problems
+    text = f"r2 cannot be computed on the {'training' if side == 'train' else side} rows of the search fold 0: every"
+    assert found.startswith(f"{text} loss term finds labels there, but there are too few, or labels or predictions")
+    assert found.endswith("search on another fold (folds: {search: N}), or choose another metric")
 
 
 def test_a_fold_trains_as_its_trial_would(tmp_path: Path) -> None:

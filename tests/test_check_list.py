@@ -167,7 +167,7 @@ def test_early_stopping_says_when_the_loop_stops_at_the_earliest(stopping: str, 
     text = STUDY.replace("{patience: 0, min_epochs: 1}", stopping).replace("epochs: 3}", "epochs: 50}")
     spec = study(text)
     params = first_params(spec, "before")
-    item = early_stopping(spec, params)
+    item = early_stopping(spec, params, "before")
     assert item.state == state and said in item.text, item
     assert f"none stops before epoch {flat(params, 50)}" in item.text
 
@@ -176,9 +176,37 @@ def test_early_stopping_says_when_the_loop_stops_at_the_earliest(stopping: str, 
 def test_early_stopping_knows_the_target_of_epochs(least: int, state: str) -> None:
     text = STUDY.replace("min_epochs: 1", f"min_epochs: {least}") + "targets:\n  - {epochs: kept, at_least: 3}\n"
     spec = study(text)
-    item = early_stopping(spec, first_params(spec, "before"))
+    item = early_stopping(spec, first_params(spec, "before"), "before")
     assert item.state == state
     assert ("lets epoch 2 be kept, and a target asks for 3: set it to 3" in item.text) == (state == "look")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "other", "said"),
+    [
+        (1, None, "min_epochs 1 lets the first epoch be kept: set it to 5, say; with"),
+        (5, None, "min_epochs 1 of configuration 'before' lets the first epoch be kept: set it to 5, say, or leave it"),
+        (5, 3, "5, say, or leave it if it is meant: in all other trials no model before epoch 3 is kept; with"),
+        (5, 1, "min_epochs 1 of configuration 'before' lets the first epoch be kept: set it to 5, say; with"),
+    ],
+)
+def test_early_stopping_names_the_configuration_whose_value_it_is(fixed: int, other: int | None, said: str) -> None:
+    """The check trains the baseline, whose old values may differ from the study's on purpose."""
+    text = STUDY.replace("{patience: 0, min_epochs: 1}", f"{{patience: 10, min_epochs: {fixed}}}")
+    text = text.replace("epochs: 3}", "epochs: 50}").replace("before: {", "before: {stopping: {min_epochs: 1}, ")
+    if other:
+        text += f"  after: {{optimizer: {{lr: 1e-2}}, stopping: {{min_epochs: {other}}}}}\n"
+    spec = study(text)
+    item = early_stopping(spec, first_params(spec, "before"), "before")
+    assert item.state == "look" and said in item.text, item
+
+
+def test_early_stopping_knows_that_the_sampler_asks_for_few_epochs_too() -> None:
+    text = STUDY.replace("space:", "space:\n  stopping: {min_epochs: {int: [4, 9]}}").replace(", min_epochs: 1}", "}")
+    text = text.replace("before: {", "before: {stopping: {min_epochs: 4}, ").replace("epochs: 3}", "epochs: 50}")
+    spec = study(text + "targets:\n  - {epochs: kept, at_least: 5}\n")
+    item = early_stopping(spec, first_params(spec, "before"), "before")
+    assert "stopping.min_epochs 4 lets epoch 4 be kept, and a target asks for 5: set it to 5; pat" in item.text
 
 
 @pytest.mark.parametrize(

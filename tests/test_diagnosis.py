@@ -104,6 +104,25 @@ def test_a_metric_that_stays_at_zero_is_seen_after_the_fifth_epoch() -> None:
     assert NOTHING not in seen(moving)
 
 
+def test_a_metric_of_numbers_near_zero_says_nothing_of_right_answers() -> None:
+    """An R2 of 0 is what the mean gives; rare classes are no matter of it."""
+    r2 = [replace(e, validation={**e.validation, "r2": -0.01}) for e in healthy(6)]
+    params = PARAMS | {"sampling.rare_boost_cap": 1.0}
+    found = seen(r2, metric=Metric("r2", "maximize"), params=params)[NOTHING]
+    assert found.evidence.startswith("r2 in 1 epoch after epoch 5: median -0.01, at most -0.01 (epoch 6); ")
+    assert found.evidence.endswith("; no better than one answer to everything, such as the mean")
+    assert "raise optimizer.lr (now 0.0001)" in found.remedy and "rare_boost_cap" not in found.remedy
+
+
+@pytest.mark.parametrize(("counts", "rare"), [((60, 40), False), ((76, 24), True), ((25, 75), False)])
+def test_rare_classes_are_boosted_where_there_are_any(counts: tuple[int, int], rare: bool) -> None:
+    rows = {name: {"f1-score": 0.0, "support": count} for name, count in zip("ab", counts, strict=True)}
+    report = {**rows, "macro avg": {"f1-score": 0.0, "support": sum(counts)}}
+    epochs = [replace(e, report=report) for e in changed(score(0.0))]
+    found = seen(epochs, params=PARAMS | {"sampling.rare_boost_cap": 1.0})[NOTHING]
+    assert ("raise sampling.rare_boost_cap (now 1)" in found.remedy) == rare
+
+
 def test_a_metric_that_falls_to_zero_is_seen() -> None:
     falling = changed(lambda e: score(0.12 if e.number < 8 else 0.0)(e))
     assert "median 0, at most 0.12 (epoch 6)" in seen(falling)[NOTHING].evidence

@@ -170,13 +170,30 @@ def test_of_epochs_the_fold_that_trained_shortest_counts(tmp_path: Path) -> None
     beyond = replace(reachable, at_least=24.0)
     text = page(tmp_path, trials=trials, jobs=jobs, final=final, targets=[reachable, missed, beyond])
     name = "epochs of the kept model at least"
-    assert re.search(rf"{name} 3 on every fold \| \d+ reached \| \d+ reached \| smallest 3 reached: .* 5 of 5", text)
+    assert re.search(
+        rf"{name} 3 on every fold \| \d+ reached \| \d+ reached \| .*\| smallest 3 reached: .* 5 of 5", text
+    )
     assert re.search(rf"{name} {least} on every fold \| .*smallest 3 missed: reached on 4 of 5 folds", text)
     over = sum(number >= 24 for number in others)
     assert re.search(rf"{name} 24 on every fold \| .*smallest 3 missed: reached on {over} of 5 folds", text)
     unmeasured = [replace(j, epochs=()) if j.job_id == folds[0].job_id else j for j in jobs]
     text = page(tmp_path, trials=trials, jobs=unmeasured, final=final, targets=[reachable])
     assert "smallest 3 missed: reached on 4 of 5 folds, not measurable on 1" in text
+
+
+def test_a_target_that_the_retrained_baseline_misses_is_told_beside_the_search_fold(tmp_path: Path) -> None:
+    """On the search fold alone the baseline looks as if it had reached it."""
+    trials, jobs, final = promoted()
+    kept = max(trials[0].epochs[2:], key=lambda e: e.validation["f1.macro"]).number  # min_epochs is 3
+    short = [replace(j, epochs=j.epochs[: 3 + j.fold]) if j.role == "baseline" else j for j in jobs]
+    cut = [j.epochs for j in short if j.role == "baseline"]
+    least = [max(epochs[2:], key=lambda e: e.validation["f1.macro"]).number for epochs in cut]
+    target = Target(kind="epochs", measure="kept", direction="maximize", at_least=5.0)
+    text = page(tmp_path, trials=trials, jobs=short, final=final, targets=[target])
+    head = "best, search fold | baseline, retrained over folds | best, retrained over folds |"
+    assert f"target | baseline, search fold | {head}" in text
+    over = f"smallest {min(least)} missed: reached on {sum(n >= 5 for n in least)} of 5 folds | smallest"
+    assert re.search(rf"at least 5 on every fold \| {kept} reached \| \d+ reached \| {over}", text)
 
 
 def test_ends_are_counted_with_their_texts(tmp_path: Path) -> None:
@@ -217,6 +234,19 @@ def test_synthetic_data_is_said_loudly(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_study_at_any_stage_has_a_report(tmp_path: Path, trials: list[TrialRecord], said: str) -> None:
     assert said in page(tmp_path, trials=trials)
+
+
+def test_configurations_that_the_budget_does_not_reach_are_not_waiting(tmp_path: Path) -> None:
+    """A search that is finished waits for nothing."""
+    waiting: dict[str, Any] = {"state": "WAITING", "value": None, "started": None, "finished": None}
+    more = [made_up.trial(20 + k, PLAIN, 0, configuration=name, **waiting) for k, name in enumerate("bc")]
+    head = "10 complete, 9 pruned, 1 failed, 0 running"
+    said = "2 configurations beyond the budget, not tried: b, c."
+    text = page(tmp_path, trials=[*made_up.trials(), *more])
+    assert f"{head}; budget 20 trials or 8 hours. The search is finished. {said}" in text
+    text = page(tmp_path, made_up.study(trials=21), trials=[*made_up.trials(), *more])
+    said = "1 configuration beyond the budget, not tried: c."
+    assert f"{head}, 1 waiting; budget 21 trials or 8 hours. The search is not finished. {said}" in text
 
 
 def test_a_baseline_without_value_is_not_subtracted(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def check(
         number = None if fold is None and epochs is None else spec.folds.search if fold is None else fold
         training, (record, warnings, problems) = _train(subject, findings, name, number, epochs, workers, view)
         again = _again(study, data, configuration, device)
-        items = before_retraining(subject, training, number, sharing, again, place)
+        items = before_retraining(subject, name, training, number, sharing, again, place)
         record |= {"before_you_retrain": [asdict(item) for item in items]}
     view.verdict(warnings, problems)
     if items:
@@ -272,7 +272,7 @@ def _record(spec: Study, findings: DataFindings, training: Training) -> dict[str
     """What was found as plain values, for scripts."""
     data = {key: value for key, value in asdict(findings).items() if key not in ("warnings", "problems")}
     trained: dict[str, Any] = {"epochs": [epoch.to_json() for epoch in training.epochs]}
-    trained |= {"best_epoch": training.best and training.best.number, "labelled": training.labelled}
+    trained |= {"best_epoch": training.best and training.best.number, "label_weights": training.label_weights}
     trained |= {"unreached": training.unreached, "notes": training.notes}
     trained |= {"seconds_per_epoch": training.seconds_per_epoch}
     record = {"searched": len(spec.space), "points": spec.points(), "budget": asdict(spec.budget)}

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 
 def before_retraining(
-    subject: Subject, training: Training, fold: int | None, sharing: int, again: str, place: Place
+    subject: Subject, name: str, training: Training, fold: int | None, sharing: int, again: str, place: Place
 ) -> tuple[Item, ...]:
     """The list.
 
     Args:
         subject: what was tried.
+        name: of its configuration.
         training: what that came to.
         fold: that was trained; None after two batches.
         sharing: workers on the device.
@@ -35,7 +36,7 @@ def before_retraining(
         check_list.models(spec.name, place.files.models(spec.name), place.files.root),
         check_list.one_fold(spec, training, fold, again),
         check_list.first_loss(training, fold, again),
-        check_list.early_stopping(spec, params),
+        check_list.early_stopping(spec, params, name),
         check_list.memory(training, params, _device(subject.feed.device, sharing), again),
         check_list.current_best(spec, standing, trouble),
     )

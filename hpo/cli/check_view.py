@@ -88,11 +88,11 @@ class CheckView:
         table += [(f"  entries of {name}", [f.validation_classes[name] for f in folds]) for name in classes]
         self._table("rows", [f"fold {f.fold}" for f in folds], table)
 
-    def _table(self, corner: str, head: list[str], table: list[tuple[str, list[int]]]) -> None:
+    def _table(self, corner: str, head: list[str], table: Sequence[tuple[str, Sequence[float]]]) -> None:
         width = max(len(corner), *(len(label) for label, _ in table))
         self._write(f"\n{corner:<{width}}" + "".join(f"{title:>9}" for title in head))
         for label, numbers in table:
-            cells = ((f"{n:>9}", "" if n else "bold red") for n in numbers)
+            cells = ((f"{f'{n:.1f}'.removesuffix('.0'):>9}", "" if n else "bold red") for n in numbers)
             self._write(Text.assemble(f"{label:<{width}}", *cells))
         self._write("")
 
@@ -114,9 +114,9 @@ class CheckView:
         self.say("", f"gradient norm {first.gradient_norm:.3g}, {reached}")
         for note in training.notes:
             self.wrapped("note", note)
-        if training.labelled:
-            terms = [(t, [int(fold[t]) for fold in training.labelled]) for t in subject.objective.terms]
-            self._table("labelled entries", [f"fold {fold.index}" for fold in subject.split.folds], terms)
+        if training.label_weights:
+            terms = [(t, [fold[t] for fold in training.label_weights]) for t in subject.objective.terms]
+            self._table("weight of labelled entries", [f"fold {fold.index}" for fold in subject.split.folds], terms)
 
     def epoch(self, epoch: Epoch, most: int) -> None:
         both = (("train", epoch.train), ("validation", epoch.validation))

@@ -50,8 +50,9 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
         searched = store.reading.trials(record.study_id, [best["trial"]], curves=False)[0].searched
         yield "", ", ".join(f"{name} {_short(value)}" for name, value in searched.items())
     if final:
-        yield "promotion", _progress(store.reading.jobs(record.study_id, curves=False))
-        yield from _outcome(final, metric)
+        jobs = store.reading.jobs(record.study_id, curves=False)
+        yield "promotion", _progress(jobs)
+        yield from _outcome(final, metric, compared=any(job.role == "baseline" for job in jobs))
 
 
 def _states(now: Mapping[str, Any]) -> str:
@@ -92,15 +93,23 @@ def _progress(jobs: list[JobRecord]) -> str:
     return f"{count['done']} of {len(jobs)} trainings done{others}"
 
 
-def _outcome(final: Mapping[str, Any], metric: Metric) -> Iterator[tuple[str, str]]:
-    """What the promotion has measured, and where the final model is; halfway, means over unlike folds would mislead."""
+def _outcome(final: Mapping[str, Any], metric: Metric, *, compared: bool) -> Iterator[tuple[str, str]]:
+    """What the promotion has measured, and where the final model is; halfway, means over unlike folds would mislead.
+
+    Args:
+        final: of the status.
+        metric: of the study.
+        compared: whether a baseline was retrained beside the best trial, which may be the baseline itself.
+    """
     if final["status"] not in ("done", "failed"):
         return
     name, value, base = metric.name, final["scores"].get(metric.name), final["baseline_scores"].get(metric.name)
     over = "all folds" if final["status"] == "done" else "the folds that are done"
     if value is not None:
         text = f"{name} {value:.4g} ± {final['spread'][name]:.2g} over {over}"
-        if base is not None:
+        if base is not None and not compared:
+            text += "; the best trial is the baseline"
+        elif base is not None:
             text += f"; baseline {base:.4g} ± {final['baseline_spread'][name]:.2g}; difference {value - base:+.4g}"
             text += "" if metric.better(value, base) else ": NOT better than the baseline"
         yield "measured", text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpo.cli.standing import standing
+from hpo.promotion import plan, run_job
 from hpo.trial import run_trial
 from tests.toy import STUDY, Launched, launch
 
@@ -35,6 +36,18 @@ def test_configurations_that_the_budget_does_not_reach_are_not_waiting(tmp_path:
     first, second, *_ = lines(launched)
     assert first == "trials     3 complete; 3 of 3 trials begun"
     assert second == f"2 configurations never tried: {way}"
+    launched.store.close()
+
+
+def test_a_baseline_that_is_the_best_trial_is_not_compared_with_itself(tmp_path: Path) -> None:
+    launched = made(tmp_path, STUDY)
+    run_trial(launched.trial(), launched.search, launched.around)
+    plan(launched.store, launched.record, launched.spec)
+    while (job := launched.job()) is not None:
+        run_job(job, launched.around)
+        plan(launched.store, launched.record, launched.spec)
+    (measured,) = [line for line in lines(launched) if line.startswith("measured")]
+    assert measured.endswith(" over all folds; the best trial is the baseline")
     launched.store.close()
 
 
