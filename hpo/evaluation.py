@@ -17,6 +17,9 @@ from hpo.wording import counted
 
 #: Rows whose label is -1.
 NO_CLASS = "no class"
+#: What is said of all rows of a model's own data.
+TRAINED_ON = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
+UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,8 @@ def evaluate(
         ModelError: models cannot be combined, or what a folder says of rows or targets cannot be true.
     """
     unseen = {name: part for name, model in models.items() if (part := _unseen(name, model, arrays)) is not None}
-    chosen, note = _chosen(unseen, len(models) == 1, len(arrays), rows)
+    known = all(models[name].rows(arrays.fingerprint) is not None for name in unseen)
+    chosen, note = _chosen(unseen, len(models) == 1, known, len(arrays), rows)
     classes = _classes(next(iter(models.values())), arrays, chosen) if by_class else {}
     targets = _targets(*next(iter(models.items())))
 
@@ -94,17 +98,16 @@ def evaluate(
 
 
 def _chosen(
-    unseen: Mapping[str, np.ndarray], alone: bool, count: int, wanted: Literal["unseen", "all"]
+    unseen: Mapping[str, np.ndarray], alone: bool, known: bool, count: int, wanted: Literal["unseen", "all"]
 ) -> tuple[np.ndarray, str]:
-    """The rows to score out of so many, and what is to be said of them."""
+    """The rows to score out of so many, and what is to be said of them, whose part in the training may be known."""
     everything = np.arange(count)
     if not unseen:
         return everything, ""
     left = reduce(np.intersect1d, unseen.values())
     if not len(left):
         if alone:
-            said = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
-            return everything, said
+            return everything, TRAINED_ON if known else UNKNOWN
         return everything, "at least one of the models was trained on each of these rows: --data names others"
     who = "the model was not" if alone else "none of the models was"
     if wanted == "all":
@@ -118,7 +121,7 @@ def _unseen(name: str, model: FinalModel, arrays: Arrays) -> np.ndarray | None:
     Rows that its objective left out of the training count as seen: they may be of a subject that it was trained on.
     """
     rows = model.rows(arrays.fingerprint)
-    if rows is None:  # a folder of an older version does not say which
+    if rows is None:  # neither a folder of an older version nor one with other weights says which
         return np.empty(0, np.int64) if model.config["fingerprint"] == arrays.fingerprint else None
     if max((int(part.max()) for part in rows.values() if len(part)), default=-1) >= len(arrays):
         raise ModelError(f"{name}: rows.json names rows that these data do not have")

@@ -71,7 +71,7 @@ class FinalModel(torch.nn.Module):
 
         Returns:
             `train`, `validation` and `test`, each `int64[row]`; None for data that it was not trained on, and for a
-            folder of an older version, which does not say. A refit has no validation rows.
+            folder of an older version or with other weights, which does not say. A refit has no validation rows.
         """
         found = self._rows.get(fingerprint)
         return None if found is None else {part: np.asarray(rows, np.int64) for part, rows in found.items()}
@@ -123,7 +123,7 @@ def load_model(
     Args:
         path: the model's folder.
         weights: other weights for the same network: `.safetensors`, or a state_dict saved with `torch.save`
-            (read with `weights_only`, so that no code in it can run).
+            (read with `weights_only`, so that no code in it can run). Which rows they have seen is not known.
         device: where to put it.
         objective: `module:Class` or `path/to/file.py:Class` for a model of your own objective. It is code, so it is
             never taken from the folder, which may come from somebody else.
@@ -139,7 +139,8 @@ def load_model(
         found = resolve(trusted(config, objective, folder), config["objective_hash"])
         statistics = _read_tensors(folder / "statistics.safetensors")
         network = found.model(Params.from_flat(config["params"]), statistics)
-        model = FinalModel(found, config, statistics, _read_rows(folder), network)
+        rows = _read_rows(folder) if weights is None else {}  # nothing tells what other weights have seen
+        model = FinalModel(found, config, statistics, rows, network)
     except LookupError as error:
         kept = folder / OWN_CODE
         hint = (

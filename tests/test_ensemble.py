@@ -260,10 +260,23 @@ def test_rows_that_were_trained_on_reach_and_miss_no_target(folder: Path, promot
     assert plain["targets"][1]["reached"] is None and plain["trained_on"] == 120 - own[0]
 
 
+UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
+
+
 def test_a_folder_of_an_older_version_knows_no_rows_and_counts_as_trained_on_all(folder: Path, promoted: Any) -> None:
     (folder / "fold-0-of-trial-0000" / "rows.json").unlink()
     found = scored(of_folds(folder, 0), promoted[0].around.arrays)
-    assert (found.scored, found.note.partition(";")[0]) == (120, "the model was trained on these rows")
+    assert (found.scored, found.note) == (120, UNKNOWN)
+
+
+def test_what_other_weights_have_seen_is_not_known(folder: Path, tmp_path: Path) -> None:
+    one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
+    done = command(tmp_path, "evaluate", one, "--weights", two / "weights.safetensors", "--json")
+    assert done.exit_code == 0, done.output
+    assert f"note: {UNKNOWN}\n" in done.stderr
+    found = json.loads(done.stdout)
+    own = found["models"][str(one)]
+    assert (found["rows"]["scored"], own["trained_on"], own["targets"][1]["reached"]) == (120, 120, None)
 
 
 def test_of_new_data_every_row_is_scored_and_nothing_is_said(folder: Path, tmp_path: Path) -> None:
