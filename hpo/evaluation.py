@@ -72,7 +72,7 @@ def evaluate(
     Raises:
         ModelError: models cannot be combined, or what a folder says of rows or targets cannot be true.
     """
-    unseen = {name: part for name, model in models.items() if (part := _unseen(name, model, arrays)) is not None}
+    unseen = {name: part for name, model in models.items() if (part := _unseen(model, arrays)) is not None}
     known = all(models[name].rows(arrays.fingerprint) is not None for name in unseen)
     chosen, note = _chosen(unseen, len(models) == 1, known, len(arrays), rows)
     classes = _classes(next(iter(models.values())), arrays, chosen) if by_class else {}
@@ -115,16 +115,14 @@ def _chosen(
     return left, f"scored on {counted(len(left), 'row')} that {who} trained on"
 
 
-def _unseen(name: str, model: FinalModel, arrays: Arrays) -> np.ndarray | None:
+def _unseen(model: FinalModel, arrays: Arrays) -> np.ndarray | None:
     """Validation and test rows of a model that was trained on these data; None of one that was not.
 
     Rows that its objective left out of the training count as seen: they may be of a subject that it was trained on.
     """
-    rows = model.rows(arrays.fingerprint)
+    rows = model.rows_of(arrays)
     if rows is None:  # neither a folder of an older version nor one with other weights says which
         return np.empty(0, np.int64) if model.config["fingerprint"] == arrays.fingerprint else None
-    if max((int(part.max()) for part in rows.values() if len(part)), default=-1) >= len(arrays):
-        raise ModelError(f"{name}: rows.json names rows that these data do not have")
     return np.union1d(rows["validation"], rows["test"])
 
 

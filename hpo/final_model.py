@@ -32,6 +32,7 @@ class FinalModel(torch.nn.Module):
         objective: what it was trained for.
         params: every value it was trained with.
         info: facts of the training data (class names, ...).
+        folder: that it was read from.
         network: the plain `torch.nn.Module`.
     """
 
@@ -42,8 +43,10 @@ class FinalModel(torch.nn.Module):
         statistics: dict[str, torch.Tensor],
         rows: RowsOf,
         network: torch.nn.Module,
+        folder: Path,
     ) -> None:
         super().__init__()
+        self.folder = folder
         self.objective, self.config, self.info, self._rows = objective, config, config["info"], rows
         self.params = Params.from_flat(config["params"])
         self.statistics, self.network = statistics, network
@@ -75,6 +78,18 @@ class FinalModel(torch.nn.Module):
         """
         found = self._rows.get(fingerprint)
         return None if found is None else {part: np.asarray(rows, np.int64) for part, rows in found.items()}
+
+    def rows_of(self, arrays: Arrays) -> dict[str, np.ndarray] | None:
+        """`rows` of these data.
+
+        Raises:
+            ModelError: rows.json names rows that they do not have.
+        """
+        found = self.rows(arrays.fingerprint)
+        last = max((int(part.max()) for part in (found or {}).values() if len(part)), default=-1)
+        if last >= len(arrays):
+            raise ModelError(f"{self.folder / ROWS} names row {last} of data that have {len(arrays)} rows, from 0 on")
+        return found
 
     def evaluate(self, arrays: Arrays, rows: np.ndarray | None = None) -> dict[str, float]:
         """Losses and scores over all rows, or over the given ones `int64[row]`; what they do not allow is left out."""
@@ -140,7 +155,7 @@ def load_model(
         statistics = _read_tensors(folder / "statistics.safetensors")
         network = found.model(Params.from_flat(config["params"]), statistics)
         rows = _read_rows(folder) if weights is None else {}  # nothing tells what other weights have seen
-        model = FinalModel(found, config, statistics, rows, network)
+        model = FinalModel(found, config, statistics, rows, network, folder)
     except LookupError as error:
         kept = folder / OWN_CODE
         hint = (

@@ -291,7 +291,7 @@ def test_rows_that_the_data_do_not_have_are_named(folder: Path, promoted: Any) -
     file = folder / "fold-0-of-trial-0000" / "rows.json"
     rows = json.loads(file.read_text())
     file.write_text(json.dumps({key: {**parts, "test": [120]} for key, parts in rows.items()}))
-    with pytest.raises(ModelError, match=r"fold-0-of-trial-0000: rows\.json names rows that these data do not have"):
+    with pytest.raises(ModelError, match=r"fold-0-of-trial-0000/rows\.json names row 120 of data that have 120 rows"):
         scored(of_folds(folder, 0), promoted[0].around.arrays)
 
 
