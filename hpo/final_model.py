@@ -13,6 +13,7 @@ import yaml
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import forward, measure
+from hpo.model_config import problems_of
 from hpo.model_folder import OWN_CODE, PARTS, ROWS, RowsOf
 from hpo.objective import Batch, DataError, Objective, Outputs, Params
 from hpo.out_of_fold import predict
@@ -152,6 +153,8 @@ def load_model(
     config = read_config(folder)
     try:
         found = resolve(trusted(config, objective, folder), config["objective_hash"])
+        if config["metric"]["direction"] != (way := found.metric(config["metric"]["name"]).direction):
+            raise LookupError(f"config.yaml: metric.direction is {config['metric']['direction']}, {way} is needed")
         statistics = _read_tensors(folder / "statistics.safetensors")
         network = found.model(Params.from_flat(config["params"]), statistics)
         rows = _read_rows(folder) if weights is None else {}  # nothing tells what other weights have seen
@@ -187,15 +190,22 @@ def trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """What config.yaml says.
+
+    Raises:
+        ModelError: not a model folder, or a file that does not describe a model; every key that is wrong is named.
+    """
     for name in ("config.yaml", "statistics.safetensors"):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model folder: {name} is missing")
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, or a date that there is not
         raise ModelError(f"{folder / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.yaml'} does not describe a model")
+    if problems := problems_of(config):
+        raise ModelError("\n  ".join([f"{folder / 'config.yaml'} does not describe a model:", *problems]))
     return config
 
 
