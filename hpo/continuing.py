@@ -156,7 +156,7 @@ def continuation(
     Raises:
         DataError: the folder does not say which rows it was trained on.
     """
-    seen = model.rows(arrays.fingerprint)
+    seen = model.rows_of(arrays)
     if seen is None:
         raise DataError(f"{fold.folder} does not say which rows it was trained on: promote the study again")
     params = {**model.objective.parameters(), **model.params.flat(), **values}

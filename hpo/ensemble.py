@@ -45,7 +45,7 @@ class Ensemble(torch.nn.Module):
         self.models = dict(models)
         one = models[first]
         network = _Combined([model.network for model in models.values()], one.objective)
-        self._one = FinalModel(one.objective, one.config, one.statistics, {}, network)
+        self._one = FinalModel(one.objective, one.config, one.statistics, {}, network, one.folder)
         self.eval()
 
     def forward(self, batch: Batch) -> Outputs:

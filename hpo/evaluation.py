@@ -19,11 +19,17 @@ from hpo.wording import counted
 NO_CLASS = "no class"
 #: Said of data that models know nothing of, with who they are: a row that is in both is no evidence.
 OTHER_DATA = "other data than {} trained on, by their fingerprint; rows that are in both cannot be told apart"
+#: What is said of all rows of a model's own data.
+TRAINED_ON = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
+UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A target with what was measured, None where it cannot be, and whether that reaches it."""
+    """A target with what was measured, None where it cannot be, and whether that reaches it.
+
+    Nothing reaches or misses a target on rows that were trained on: they say little of a model.
+    """
 
     target: Target
     value: float | None
@@ -38,6 +44,7 @@ class Column:
     scores: Mapping[str, float]
     by_class: Mapping[str, Mapping[str, float]]  #: class -> measure -> value; empty unless asked for
     targets: tuple[Judged, ...]
+    trained_on: int  #: of the scored rows; of an ensemble those that any of its models was trained on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,61 +74,73 @@ def evaluate(
     Raises:
         ModelError: models cannot be combined, or what a folder says of rows or targets cannot be true.
     """
-    chosen, note = _chosen(models, arrays, rows)
+    unseen = {name: part for name, model in models.items() if (part := _unseen(model, arrays)) is not None}
+    known = all(models[name].rows(arrays.fingerprint) is not None for name in unseen)
+    chosen, note = _chosen(unseen, [name for name in models if name not in unseen], known, len(arrays), rows)
     classes = _classes(next(iter(models.values())), arrays, chosen) if by_class else {}
     targets = _targets(*next(iter(models.items())))
 
-    def column(name: str, model: FinalModel | Ensemble) -> Column:
-        scores = model.evaluate(arrays, chosen)
-        judged = tuple(_judged(target, scores) for target in targets)
+    def column(name: str, model: FinalModel | Ensemble, new: list[np.ndarray]) -> Column:
+        scores, seen = model.evaluate(arrays, chosen), 0
+        if new:
+            seen = len(np.setdiff1d(chosen, reduce(np.intersect1d, new)))
+        judged = tuple(_judged(target, scores, seen) for target in targets)
         apart = {label: model.evaluate(arrays, members) for label, members in classes.items()}
-        return Column(name=name, scores=scores, by_class=apart, targets=judged)
+        return Column(name=name, scores=scores, by_class=apart, targets=judged, trained_on=seen)
 
-    together = column("ensemble", Ensemble(models)) if len(models) > 1 else None
+    together = column("ensemble", Ensemble(models), list(unseen.values())) if len(models) > 1 else None
     return Evaluation(
         scored=len(chosen),
         of=len(arrays),
         note=note,
         classes={label: len(members) for label, members in classes.items()},
-        models=tuple(column(name, model) for name, model in models.items()),
+        models=tuple(column(name, model, [unseen[name]] if name in unseen else []) for name, model in models.items()),
         ensemble=together,
     )
 
 
 def _chosen(
-    models: Mapping[str, FinalModel], arrays: Arrays, wanted: Literal["unseen", "all"]
+    unseen: Mapping[str, np.ndarray],
+    strangers: Sequence[str],
+    known: bool,
+    count: int,
+    wanted: Literal["unseen", "all"],
 ) -> tuple[np.ndarray, str]:
-    """The rows to score, and what is to be said of them."""
-    everything, alone = np.arange(len(arrays)), len(models) == 1
-    found = {name: _unseen(name, model, arrays) for name, model in models.items()}
-    parts = [part for part in found.values() if part is not None]
-    if not parts:
+    """The rows to score out of so many, and what is to be said of them, whose part in the training may be known.
+
+    Args:
+        unseen: of the models that were trained on these data, the rows that each was not trained on.
+        strangers: names of the models that were not.
+        known: whether all of `unseen` is told by the models' folders.
+        count: rows of the data.
+        wanted: as in `evaluate`.
+    """
+    everything, alone = np.arange(count), len(unseen) + len(strangers) == 1
+    if not unseen:
         return everything, OTHER_DATA.format("the model was" if alone else "the models were")
-    strangers = [name for name, part in found.items() if part is None]
     they = f"{' and '.join(strangers)} {'was' if len(strangers) == 1 else 'were'}"
     more = f"; {OTHER_DATA.format(they)}" if strangers else ""
-    left = reduce(np.intersect1d, parts)
+    left = reduce(np.intersect1d, unseen.values())
     if not len(left):
+        if not known:
+            return everything, f"{UNKNOWN}{more}"
         if alone:
-            said = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
-            return everything, said
-        return everything, f"at least one of the models was trained on each of these rows{more}"
+            return everything, TRAINED_ON
+        return everything, f"at least one of the models was trained on each of these rows: --data names others{more}"
     who = "the model was not" if alone else "none of the models was"
     if wanted == "all":
         return everything, f"scored on all {len(everything)} rows; {who} trained on {len(left)} of them{more}"
     return left, f"scored on {counted(len(left), 'row')} that {who} trained on{more}"
 
 
-def _unseen(name: str, model: FinalModel, arrays: Arrays) -> np.ndarray | None:
+def _unseen(model: FinalModel, arrays: Arrays) -> np.ndarray | None:
     """Validation and test rows of a model that was trained on these data; None of one that was not.
 
     Rows that its objective left out of the training count as seen: they may be of a subject that it was trained on.
     """
-    rows = model.rows(arrays.fingerprint)
-    if rows is None:  # a folder of an older version does not say which
+    rows = model.rows_of(arrays)
+    if rows is None:  # neither a folder of an older version nor one with other weights says which
         return np.empty(0, np.int64) if model.config["fingerprint"] == arrays.fingerprint else None
-    if max((int(part.max()) for part in rows.values() if len(part)), default=-1) >= len(arrays):
-        raise ModelError(f"{name}: rows.json names rows that these data do not have")
     return np.union1d(rows["validation"], rows["test"])
 
 
@@ -146,6 +165,6 @@ def _targets(name: str, model: FinalModel) -> tuple[Target, ...]:
     return tuple(found)
 
 
-def _judged(target: Target, scores: Mapping[str, float]) -> Judged:
+def _judged(target: Target, scores: Mapping[str, float], trained_on: int) -> Judged:
     value = scores.get(target.measure)
-    return Judged(target=target, value=value, reached=None if value is None else target.reached_by(value))
+    return Judged(target=target, value=value, reached=None if value is None or trained_on else target.reached_by(value))

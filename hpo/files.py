@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -175,8 +176,13 @@ def make_folder(folder: Path) -> None:
     """Make a folder and its missing parents, each readable by its owner alone.
 
     `mkdir(parents=True, mode=...)` would give that mode to the last one only.
+
+    Raises:
+        NotADirectoryError: one of them is a file; its name is in the error.
     """
     for place in reversed([folder, *folder.parents]):
+        if place.is_file():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file, and a folder is needed in its place", str(place))
         if not place.is_dir():
             place.mkdir(mode=0o700, exist_ok=True)
 

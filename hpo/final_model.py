@@ -13,6 +13,7 @@ import yaml
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import forward, measure
+from hpo.model_config import problems_of
 from hpo.model_folder import OWN_CODE, PARTS, ROWS, RowsOf
 from hpo.objective import Batch, DataError, Objective, Outputs, Params
 from hpo.out_of_fold import predict
@@ -32,6 +33,7 @@ class FinalModel(torch.nn.Module):
         objective: what it was trained for.
         params: every value it was trained with.
         info: facts of the training data (class names, ...).
+        folder: that it was read from.
         network: the plain `torch.nn.Module`.
     """
 
@@ -42,8 +44,10 @@ class FinalModel(torch.nn.Module):
         statistics: dict[str, torch.Tensor],
         rows: RowsOf,
         network: torch.nn.Module,
+        folder: Path,
     ) -> None:
         super().__init__()
+        self.folder = folder
         self.objective, self.config, self.info, self._rows = objective, config, config["info"], rows
         self.params = Params.from_flat(config["params"])
         self.statistics, self.network = statistics, network
@@ -71,10 +75,22 @@ class FinalModel(torch.nn.Module):
 
         Returns:
             `train`, `validation` and `test`, each `int64[row]`; None for data that it was not trained on, and for a
-            folder of an older version, which does not say. A refit has no validation rows.
+            folder of an older version or with other weights, which does not say. A refit has no validation rows.
         """
         found = self._rows.get(fingerprint)
         return None if found is None else {part: np.asarray(rows, np.int64) for part, rows in found.items()}
+
+    def rows_of(self, arrays: Arrays) -> dict[str, np.ndarray] | None:
+        """`rows` of these data.
+
+        Raises:
+            ModelError: rows.json names rows that they do not have.
+        """
+        found = self.rows(arrays.fingerprint)
+        last = max((int(part.max()) for part in (found or {}).values() if len(part)), default=-1)
+        if last >= len(arrays):
+            raise ModelError(f"{self.folder / ROWS} names row {last} of data that have {len(arrays)} rows, from 0 on")
+        return found
 
     def evaluate(self, arrays: Arrays, rows: np.ndarray | None = None) -> dict[str, float]:
         """Losses and scores over all rows, or over the given ones `int64[row]`; what they do not allow is left out."""
@@ -125,7 +141,7 @@ def load_model(
     Args:
         path: the model's folder.
         weights: other weights for the same network: `.safetensors`, or a state_dict saved with `torch.save`
-            (read with `weights_only`, so that no code in it can run).
+            (read with `weights_only`, so that no code in it can run). Which rows they have seen is not known.
         device: where to put it.
         objective: `module:Class` or `path/to/file.py:Class` for a model of your own objective. It is code, so it is
             never taken from the folder, which may come from somebody else.
@@ -139,9 +155,12 @@ def load_model(
     config = read_config(folder)
     try:
         found = resolve(trusted(config, objective, folder), config["objective_hash"])
+        if config["metric"]["direction"] != (way := found.metric(config["metric"]["name"]).direction):
+            raise LookupError(f"config.yaml: metric.direction is {config['metric']['direction']}, {way} is needed")
         statistics = _read_tensors(folder / "statistics.safetensors")
         network = found.model(Params.from_flat(config["params"]), statistics)
-        model = FinalModel(found, config, statistics, _read_rows(folder), network)
+        rows = _read_rows(folder) if weights is None else {}  # nothing tells what other weights have seen
+        model = FinalModel(found, config, statistics, rows, network, folder)
     except LookupError as error:
         kept = folder / OWN_CODE
         hint = (
@@ -173,15 +192,22 @@ def trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """What config.yaml says.
+
+    Raises:
+        ModelError: not a model folder, or a file that does not describe a model; every key that is wrong is named.
+    """
     for name in ("config.yaml", "statistics.safetensors"):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a model folder: {name} is missing")
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # not UTF-8, or a date that there is not
         raise ModelError(f"{folder / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, dict):
         raise ModelError(f"{folder / 'config.yaml'} does not describe a model")
+    if problems := problems_of(config):
+        raise ModelError("\n  ".join([f"{folder / 'config.yaml'} does not describe a model:", *problems]))
     return config
 
 

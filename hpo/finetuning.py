@@ -135,7 +135,7 @@ def _rows(
     """The model's own rows where it has seen these data, else those of the first fold; test rows; number of folds."""
     config: Any = model.config
     count = int(folds or config.get("folds") or FOLDS)
-    seen = model.rows(arrays.fingerprint)
+    seen = model.rows_of(arrays)
     if seen is not None:
         if folds is not None:
             raise DataError(f"--folds {folds}: {folder} was trained on these data and keeps its own rows; leave it out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +29,12 @@ def save_model(
     assert lease.candidate is not None
     path = around.files.model(around.record.folder, lease.candidate)
     config = config_of(run, around, lease.candidate, len(run.epochs))
+    finals = [other for other in path.parent.glob("trial-*") if re.fullmatch(r"trial-\d+", other.name)]
     metrics = {
         "folds": {"mean": final.scores, "sd": final.spread},
         "baseline": {"mean": final.baseline_scores, "sd": final.baseline_spread},
         "test": dict(test_scores),
-        "test_uses": len({*path.parent.glob("trial-*[0-9]"), path}),
+        "test_uses": len({path, *finals}),
     }
     card, holder = final_card(config, metrics), Holder(lease_id=lease.lease_id, token=lease.token)
     return write_model(path, run, config, metrics, rows=rows_of(run, around.split), card=card, holder=holder)

@@ -121,9 +121,10 @@ class Retraining:
 
     def request(self) -> dict[str, Any]:
         """All that the outcome depends on, as JSON."""
-        rows = [self.fold.train.tolist(), self.fold.validation.tolist()]
+        rows = [self.fold.train.tolist(), self.fold.validation.tolist(), self.test.tolist()]
         return {
             "weights_sha256": digest_of(self.folder),
+            "objective_hash": self.model.config["objective_hash"],
             "params": self.params.flat(),
             "fingerprint": self.arrays.fingerprint,
             "rows_sha256": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),

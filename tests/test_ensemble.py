@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -209,22 +210,73 @@ def test_only_rows_that_no_model_was_trained_on_are_scored(promoted: tuple[Launc
 
 def test_where_all_rows_were_trained_on_all_are_scored_and_it_is_said(folder: Path, promoted: Any) -> None:
     arrays = promoted[0].around.arrays
-    for path in folder.iterdir():
-        rows = json.loads((path / "rows.json").read_text())
-        (path / "rows.json").write_text(json.dumps({key: {**parts, "test": []} for key, parts in rows.items()}))
+    without_test_rows(folder)
     final = {"final": load_model(folder / "trial-0000", objective="tests.toy:Toy")}
     assert (scored(final, arrays).scored, scored(final, arrays).note) == (
         120,
         "the model was trained on these rows; its scores on rows it has not seen are in metrics.json",
     )
     found = scored(of_folds(folder, 0, 1), arrays)
-    assert (found.scored, found.note) == (120, "at least one of the models was trained on each of these rows")
+    said = "at least one of the models was trained on each of these rows: --data names others"
+    assert (found.scored, found.note) == (120, said)
+
+
+def without_test_rows(folder: Path) -> None:
+    for path in folder.iterdir():
+        rows = json.loads((path / "rows.json").read_text())
+        (path / "rows.json").write_text(json.dumps({key: {**parts, "test": []} for key, parts in rows.items()}))
+
+
+def test_rows_that_were_trained_on_reach_and_miss_no_target(folder: Path, promoted: Any, tmp_path: Path) -> None:
+    """Each model by itself: one that has never seen the data is judged on them beside one that has."""
+    launched = promoted[0]
+    arrays, split = launched.around.arrays, launched.around.split
+    every = scored(of_folds(folder, 0), arrays, rows="all").models[0]
+    assert every.trained_on == len(split.folds[0].train)
+    without_test_rows(folder)
+    (folder / "fold-2-of-trial-0000" / "rows.json").write_text("{}")
+    changed(folder / "fold-2-of-trial-0000", fingerprint="of other data")
+    found = scored(of_folds(folder, 0, 1, 2), arrays)
+    assert found.ensemble is not None
+    one, two, other = found.models
+    own = [len(fold.validation) for fold in split.folds]
+    assert [c.trained_on for c in (one, two, other, found.ensemble)] == [120 - own[0], 120 - own[1], 0, 120]
+    for column in (every, one, two, found.ensemble):
+        assert [judged.reached for judged in column.targets] == [None, None]
+        assert [judged.value for judged in column.targets] == [column.scores["accuracy"], column.scores["mae"]]
+    assert [judged.reached for judged in other.targets] == [False, True]
+    paths = [folder / f"fold-{fold}-of-trial-0000" for fold in range(3)]
+    table = command(tmp_path, "evaluate", paths[0], "--with", paths[1], "--with", paths[2]).stdout.splitlines()
+    cells = [re.split("  +", line) for line in table if line.startswith("mae at most")]
+    assert [re.sub(r"^\S+ ", "", cell) for cell in cells[0][1:]] == [
+        "trained on these rows",
+        "trained on these rows",
+        "reached",
+        "trained on these rows",
+    ]
+    plain = json.loads(command(tmp_path, "evaluate", paths[0], "--rows", "all", "--json").stdout)["models"][
+        str(paths[0])
+    ]
+    assert plain["targets"][1]["reached"] is None and plain["trained_on"] == 120 - own[0]
+
+
+UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
 
 
 def test_a_folder_of_an_older_version_knows_no_rows_and_counts_as_trained_on_all(folder: Path, promoted: Any) -> None:
     (folder / "fold-0-of-trial-0000" / "rows.json").unlink()
     found = scored(of_folds(folder, 0), promoted[0].around.arrays)
-    assert (found.scored, found.note.partition(";")[0]) == (120, "the model was trained on these rows")
+    assert (found.scored, found.note) == (120, UNKNOWN)
+
+
+def test_what_other_weights_have_seen_is_not_known(folder: Path, tmp_path: Path) -> None:
+    one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
+    done = command(tmp_path, "evaluate", one, "--weights", two / "weights.safetensors", "--json")
+    assert done.exit_code == 0, done.output
+    assert f"note: {UNKNOWN}\n" in done.stderr
+    found = json.loads(done.stdout)
+    own = found["models"][str(one)]
+    assert (found["rows"]["scored"], own["trained_on"], own["targets"][1]["reached"]) == (120, 120, None)
 
 
 def test_of_new_data_every_row_is_scored_and_an_overlap_may_be(folder: Path, promoted: Any, tmp_path: Path) -> None:
@@ -249,7 +301,7 @@ def test_rows_that_the_data_do_not_have_are_named(folder: Path, promoted: Any) -
     file = folder / "fold-0-of-trial-0000" / "rows.json"
     rows = json.loads(file.read_text())
     file.write_text(json.dumps({key: {**parts, "test": [120]} for key, parts in rows.items()}))
-    with pytest.raises(ModelError, match=r"fold-0-of-trial-0000: rows\.json names rows that these data do not have"):
+    with pytest.raises(ModelError, match=r"fold-0-of-trial-0000/rows\.json names row 120 of data that have 120 rows"):
         scored(of_folds(folder, 0), promoted[0].around.arrays)
 
 

@@ -408,7 +408,10 @@ def changed(folder: Path, **changes: Any) -> None:
     [
         (lambda folder: (folder / "config.yaml").write_text("a: [1"), r"config\.yaml"),
         (lambda folder: (folder / "config.yaml").write_text(""), r"config\.yaml"),
-        (lambda folder: (folder / "config.yaml").write_text("study: toy"), "objective"),
+        (
+            lambda folder: (folder / "config.yaml").write_text("study: toy"),
+            r"config\.yaml does not describe a model:\n  objective is missing",
+        ),
         (lambda folder: (folder / "config.yaml").write_text("!!python/object/apply:os.system ['x']"), r"config\.yaml"),
         (lambda folder: (folder / "config.yaml").write_bytes(b"\xff\xfe"), r"config\.yaml"),
         (lambda folder: changed(folder, params={"optimizer.lr": 1}), "width"),
@@ -419,6 +422,46 @@ def changed(folder: Path, **changes: Any) -> None:
 def test_a_damaged_folder_is_said_to_be_one(folder: Path, damage: Callable[[Path], Any], message: str) -> None:
     damage(folder)
     with pytest.raises(ModelError, match=f"{re.escape(str(folder))}.*{message}"):
+        load(folder)
+
+
+WRONG: dict[str, Any] = {
+    "folds": "x",
+    "fold": "y",
+    "data": [1],
+    "fingerprint": 3,
+    "targets": None,
+    "info": None,
+    "params": {},
+    "metric": {"direction": "up", "name": "zz"},
+    "objective_hash": 7,
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_that_cannot_be_is_named_with_its_key(folder: Path, key: str) -> None:
+    changed(folder, **{key: WRONG[key]})
+    said = f"{folder / 'config.yaml'} does not describe a model:\n  {key} is {WRONG[key]!r}, and "
+    with pytest.raises(ModelError, match=re.escape(said)):
+        load(folder)
+
+
+def test_all_that_is_wrong_with_a_configuration_is_said_at_once(folder: Path) -> None:
+    changed(folder, **WRONG)
+    with pytest.raises(ModelError) as refused:
+        load(folder)
+    assert {line.split()[0] for line in str(refused.value).splitlines()[1:]} == WRONG.keys()
+    (folder / "config.yaml").write_text("study: toy")
+    with pytest.raises(ModelError, match="objective is missing\n  objective_hash is missing\n  params is missing"):
+        load(folder)
+
+
+def test_a_metric_that_the_objective_does_not_have_is_named(folder: Path) -> None:
+    changed(folder, metric={"name": "zz", "direction": "minimize"})
+    with pytest.raises(ModelError, match=f"{re.escape(str(folder))}: .*'zz' is neither a loss nor a score of toy"):
+        load(folder)
+    changed(folder, metric={"name": "accuracy", "direction": "minimize"})
+    with pytest.raises(ModelError, match=r"config\.yaml: metric\.direction is minimize, maximize is needed"):
         load(folder)
 
 

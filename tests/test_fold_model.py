@@ -111,9 +111,10 @@ def test_fold_models_are_not_counted_as_uses_of_the_test_rows(launched: Launched
     while (lease := launched.job()) is not None:
         run_job(lease, launched.around)
     plan(launched.store, launched.record, launched.spec)
+    (launched.files.model(launched.record.folder, 12).parent / "trial-0012-v2").mkdir()  # somebody's own
     run_job(job(launched), launched.around)
     path = launched.files.model(launched.record.folder, 1)
-    assert len(list(path.parent.iterdir())) == 7
+    assert len(list(path.parent.iterdir())) == 8
     assert json.loads((path / "metrics.json").read_text())["test_uses"] == 1
 
 

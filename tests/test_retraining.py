@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock
 
 from hpo.arrays import Feed
-from hpo.final_model import FinalModel, load_model
+from hpo.final_model import FinalModel, ModelError, load_model
 from hpo.finetuning import finetuning
 from hpo.objective import DataError, Epoch, Metric
 from hpo.retrained_model import write_retrained
@@ -373,7 +373,41 @@ def test_a_folder_that_does_not_say_which_rows_it_has_seen(
         wanted(old, study, tmp_path / "new")
 
 
+def test_rows_that_the_data_do_not_have_are_named(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(fold, tmp_path / "damaged"))
+    rows = json.loads((damaged / "rows.json").read_text())
+    (damaged / "rows.json").write_text(json.dumps({key: {**parts, "train": [120]} for key, parts in rows.items()}))
+    with pytest.raises(ModelError, match=r"damaged/rows\.json names row 120 of data that have 120 rows"):
+        wanted(damaged, study, tmp_path / "new")
+
+
+def test_a_request_knows_test_rows_and_code(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:
+    what = wanted(fold, study, tmp_path / "new")
+    assert what.request() == wanted(fold, study, tmp_path / "other").request()
+    assert replace(what, test=what.test[1:]).request() != what.request()
+    before = what.request()
+    what.model.config = {**what.model.config, "objective_hash": "0" * 64}
+    assert what.request() != before
+
+
 # ---- the command
+
+
+def test_a_place_below_a_file_and_the_data_that_a_folder_names_are_said(
+    fold: Path, study: tuple[Launched, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    named = Path(shutil.copytree(fold, tmp_path / "named"))
+    words = ["--objective", TOY, "--epochs", 1, "--output"]
+    refused = command(study[1], "finetune", named, *words, tmp_path / "file/new")
+    assert refused.exit_code == 2 and f"{tmp_path / 'file'}: is a file, and a folder is needed" in refused.stderr
+    assert "reads the data" not in refused.stderr, "the objective's own"
+    config = yaml.safe_load((named / "config.yaml").read_text()) | {"data": str(tmp_path / "secret")}
+    (named / "config.yaml").write_text(yaml.safe_dump(config | {"fingerprint": "f" * 64}))
+    refused = command(study[1], "finetune", named, *words, tmp_path / "new")
+    first, second = refused.stderr.splitlines()[:2]
+    assert first == f"reads the data that {named / 'config.yaml'} names: {tmp_path / 'secret'}"
+    assert second == f"Error: {tmp_path / 'secret'}: no such file or folder"
 
 
 def test_the_command_says_whether_it_got_better(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def finetune(
     from hpo.finetuning import finetuning
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
+    if options["data"] is None and (named := loaded.config["data"]) is not None:
+        click.echo(f"reads the data that {model / 'config.yaml'} names: {named}", err=True)
     set_ = [*words, *_sampling("emphasis", emphasis), *_sampling("only", only)]
     what = finetuning(loaded, model.resolve(), cache=place.files.cache, words=set_, objective=objective, **options)
     if what.new_data:

@@ -10,6 +10,9 @@ from hpo.evaluation import Column, Evaluation
 from hpo.proof import target_cell
 from hpo.wording import MISSING, counted
 
+#: In place of reached or missed.
+TRAINED_ON = "trained on these rows"
+
 
 def lines(found: Evaluation) -> Iterator[str]:
     """Measures, of several models with a column each; targets; then measures by class, a table per column."""
@@ -21,10 +24,8 @@ def lines(found: Evaluation) -> Iterator[str]:
     yield from _aligned([*heads, *((name, *(_value(of, name) for of in scores)) for name in _measures(scores))])
     if columns[0].targets:
         yield ""
-        judged = zip(*(column.targets for column in columns), strict=True)
-        cells = [
-            (str(row[0].target), *(target_cell(one.target, one.value, one.reached) for one in row)) for row in judged
-        ]
+        judged = zip(*(_targets(column) for column in columns), strict=True)
+        cells = [(str(one.target), *row) for one, row in zip(columns[0].targets, judged, strict=True)]
         yield from _aligned([("target", *([""] if single else names)), *cells])
     for name, column in zip(names, columns, strict=True):
         if column.by_class:
@@ -50,7 +51,18 @@ def _plain(column: Column) -> dict[str, Any]:
         "scores": dict(column.scores),
         "by_class": {k: dict(v) for k, v in column.by_class.items()},
         "targets": judged,
+        "trained_on": column.trained_on,
     }
+
+
+def _targets(column: Column) -> list[str]:
+    """What stands beside each target; rows that were trained on reach none."""
+    return [
+        f"{one.value:.4g} {TRAINED_ON}"
+        if column.trained_on and one.value is not None
+        else target_cell(one.target, one.value, one.reached)
+        for one in column.targets
+    ]
 
 
 def _by_class(title: str, column: Column, classes: Mapping[str, int]) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from hpo.predictions import long
 from hpo.training import FoldRun
 from objectives import BUILT_IN
 from tests.equal import assert_equal, train
-from tests.objectives.cases import FOLDS, ROOT, SEED, Case, built_in
+from tests.objectives.cases import FOLDS, ROOT, SEED, STEPS, Case, built_in
 
 RULES = ("loss__class_weights", "loss__unit_weights")
 GAMMAS, SMOOTHINGS, STRENGTHS = [0.0, 0.7, 2.5], [0.0, 0.1, 0.3], [0.0, 0.4, 1.3]
@@ -222,7 +222,7 @@ def test_a_few_steps_lower_the_loss_on_a_tiny_sample(case: Case) -> None:
     batch = case.batch(case.labelled_rows(32))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
-    for _ in range(25):
+    for _ in range(STEPS.get(case.objective.name, 25)):
         loss = total(case, model, batch, params, statistics)
         optimizer.zero_grad()
         loss.backward()
