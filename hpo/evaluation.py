@@ -19,7 +19,7 @@ from hpo.wording import counted
 NO_CLASS = "no class"
 #: What is said of all rows of a model's own data.
 TRAINED_ON = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
-UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
+UNKNOWN = "which of these rows were trained on is not known, so that each of them counts as trained on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,10 @@ def _chosen(
         return everything, ""
     left = reduce(np.intersect1d, unseen.values())
     if not len(left):
+        if not known:
+            return everything, UNKNOWN
         if alone:
-            return everything, TRAINED_ON if known else UNKNOWN
+            return everything, TRAINED_ON
         return everything, "at least one of the models was trained on each of these rows: --data names others"
     who = "the model was not" if alone else "none of the models was"
     if wanted == "all":
