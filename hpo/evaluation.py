@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal
@@ -21,7 +21,7 @@ NO_CLASS = "no class"
 OTHER_DATA = "other data than {} trained on, by their fingerprint; rows that are in both cannot be told apart"
 #: What is said of all rows of a model's own data.
 TRAINED_ON = "the model was trained on these rows; its scores on rows it has not seen are in metrics.json"
-UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
+UNKNOWN = "which of these rows were trained on is not known, so that each of them counts as trained on"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -260,13 +260,14 @@ def test_rows_that_were_trained_on_reach_and_miss_no_target(folder: Path, promot
     assert plain["targets"][1]["reached"] is None and plain["trained_on"] == 120 - own[0]
 
 
-UNKNOWN = "which of these rows the model was trained on is not known, so that each of them counts as trained on"
+UNKNOWN = "which of these rows were trained on is not known, so that each of them counts as trained on"
 
 
 def test_a_folder_of_an_older_version_knows_no_rows_and_counts_as_trained_on_all(folder: Path, promoted: Any) -> None:
     (folder / "fold-0-of-trial-0000" / "rows.json").unlink()
     found = scored(of_folds(folder, 0), promoted[0].around.arrays)
     assert (found.scored, found.note) == (120, UNKNOWN)
+    assert scored(of_folds(folder, 0, 1), promoted[0].around.arrays).note == UNKNOWN
 
 
 def test_what_other_weights_have_seen_is_not_known(folder: Path, tmp_path: Path) -> None:
