@@ -40,6 +40,7 @@ def untrained(tmp_path: Path, name: str) -> Path:
     save_file(statistics, folder / "statistics.safetensors")
     config = {"objective": "abr", "objective_hash": None, "params": params.flat(), "data": "recordings"}
     config |= {"fingerprint": arrays.fingerprint, "info": dict(arrays.info)}
+    config |= {"metric": {"name": "macro_f1", "direction": "maximize"}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     return folder
 
