@@ -17,13 +17,21 @@ from filelock import FileLock
 
 from hpo.files import make_folder
 from hpo.objective import Batch, DataError, Objective
+from hpo.windows import Windows
 
 #: Share of the free device memory that prepared arrays may take to live there for the whole run.
 RESIDENT_SHARE = 0.5
 
 
+#: Folders beside the arrays of rows.
+_FIELDS, _WINDOWS = "fields", "windows"
+
+
 class ArrayFolder:
-    """Where `Objective.prepare` writes: one `.npy` file per array, first dimension the row."""
+    """Where `Objective.prepare` writes: one `.npy` file per array, first dimension the row.
+
+    Rows may be windows of something larger, such as a volume: fields hold it once, `add_windows` says where they lie.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,17 +44,38 @@ class ArrayFolder:
         """An array on disk to be filled piece by piece, for data larger than memory."""
         return np.lib.format.open_memmap(self._path / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
 
+    def create_field(self, name: str, size: int, dtype: Any) -> np.memmap:
+        """A flat array without rows, to be filled piece by piece; a batch holds the windows of its rows by its name."""
+        (self._path / _FIELDS).mkdir(exist_ok=True)
+        return self.create(f"{_FIELDS}/{name}", (size,), dtype)
+
+    def add_windows(self, start: np.ndarray, stride: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Where in the fields the window of each row lies; see `hpo.windows.Windows` for shapes."""
+        (self._path / _WINDOWS).mkdir()
+        for name, array in (("start", start), ("stride", stride), ("shape", np.asarray(shape))):
+            self.add(f"{_WINDOWS}/{name}", array.astype(np.int64))
+
 
 class Arrays:
-    """Named arrays of one prepared data set with equal first dimension, and the facts `prepare` returned."""
+    """Named arrays of one prepared data set with equal first dimension, and the facts `prepare` returned.
+
+    Attributes:
+        fields: what rows are windows of, see `ArrayFolder.create_field`; mostly none.
+        windows: where; None without fields.
+    """
 
     def __init__(self, path: Path) -> None:
         facts = json.loads((path / "info.json").read_text())
         self.path = path
         self.fingerprint: str = facts["fingerprint"]
         self.info: Mapping[str, Any] = facts["info"]
-        # Copy-on-write: torch wants writable memory, the file must never change.
-        self._arrays = {f.stem: np.load(f, mmap_mode="c") for f in sorted(path.glob("*.npy"))}
+        self._arrays = _maps(path)
+        self.fields: Mapping[str, np.ndarray] = _maps(path / _FIELDS)
+        where = {name: np.array(array) for name, array in _maps(path / _WINDOWS).items()}
+        self.windows: Windows | None = None
+        if where:
+            start, stride = torch.from_numpy(where["start"]), torch.from_numpy(where["stride"])
+            self.windows = Windows(start, stride, tuple(where["shape"].tolist()))
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -59,7 +88,7 @@ class Arrays:
 
     @property
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in self._arrays.values())
+        return sum(array.nbytes for array in (*self._arrays.values(), *self.fields.values()))
 
 
 class Feed:
@@ -73,11 +102,15 @@ class Feed:
     def __init__(self, arrays: Arrays, device: torch.device, resident: bool | None = None) -> None:
         self.device = device
         self._maps = {name: torch.from_numpy(arrays[name]) for name in arrays}
+        self._fields = {name: torch.from_numpy(field) for name, field in arrays.fields.items()}
+        self._windows = arrays.windows
         if resident is None:
             resident = device.type == "cpu" or _fits(arrays.nbytes, device)
         self.resident = resident
         if resident:
             self._maps = {name: tensor.to(device) for name, tensor in self._maps.items()}
+            self._fields = {name: tensor.to(device) for name, tensor in self._fields.items()}
+            self._windows = self._windows.to(device) if self._windows else None
 
     def batches(self, parts: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """The batches of `parts` in order; when they must be gathered, a thread gathers the next one meanwhile."""
@@ -97,12 +130,17 @@ class Feed:
         Args:
             rows: `int64[batch]`, on the device when the arrays are resident, else on the CPU.
         """
-        if self.resident:
-            return {name: tensor.index_select(0, rows) for name, tensor in self._maps.items()}
         gathered = {name: tensor.index_select(0, rows) for name, tensor in self._maps.items()}
-        if self.device.type == "cpu":
+        if self._windows is not None:
+            gathered |= self._windows.take(self._fields, rows)
+        if self.resident or self.device.type == "cpu":
             return gathered
         return {name: tensor.pin_memory().to(self.device, non_blocking=True) for name, tensor in gathered.items()}
+
+
+def _maps(path: Path) -> dict[str, np.ndarray]:
+    """Copy-on-write: torch wants writable memory, the file must never change."""
+    return {f.stem: np.load(f, mmap_mode="c") for f in sorted(path.glob("*.npy"))}
 
 
 def _fits(nbytes: int, device: torch.device) -> bool:
