@@ -136,7 +136,8 @@ def _sample(subject: Subject, fold: Fold) -> Fold:
     kinds = np.column_stack([~held.any(axis=1), held])
     first = list(dict.fromkeys(kinds[:, kinds.any(axis=0)].argmax(axis=0).tolist()))  # a row may hold several
     rows = np.concatenate([rows[first], np.delete(rows, first)])[: 2 * size]
-    return Fold(fold.index, rows, generator.permutation(fold.validation)[: VALIDATION_BATCHES * size])
+    held_out = generator.permutation(fold.validation)[: VALIDATION_BATCHES * size]
+    return Fold(fold.index, np.sort(rows), np.sort(held_out))
 
 
 def _seconds_per_epoch(subject: Subject, run: FoldRun, fold: Fold) -> float:

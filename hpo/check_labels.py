@@ -51,9 +51,11 @@ class Look:
 
 
 def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
-    """Pass over rows of a fold, in random order, until the time for one fold is over."""
+    """Pass over rows of a fold until the time for one is over, in random order where they are no parts of wholes."""
     deadline = time.monotonic() + LOOK_SECONDS / len(subject.split.folds)
-    order = torch.from_numpy(np.random.default_rng(subject.spec.seed).permutation(rows))
+    whole = run.objective.whole(run.arrays)
+    shuffled = np.random.default_rng(subject.spec.seed).permutation(rows)
+    order = torch.from_numpy(shuffled if whole is None else np.sort(rows))
     size = VALIDATION_BATCHES * subject.params.data["batch_size"]
     parts = torch.tensor_split(
         order.to(run.device) if run.feed.resident else order, max(math.ceil(len(rows) / size), 1)
@@ -61,6 +63,7 @@ def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
     values: dict[str, float] = {}
     weights: dict[str, float] = {}
     sums: Sums = {}
+    sums_of = run.objective.sums if whole is None else whole.add
     seen = 0
     run.model.eval()
     with torch.inference_mode():
@@ -69,14 +72,20 @@ def look(subject: Subject, run: FoldRun, fold: int, rows: np.ndarray) -> Look:
             for name, (value, weight) in run.objective.losses(outputs, batch, run.params, run.statistics).items():
                 values[name] = values.get(name, 0.0) + float(value)
                 weights[name] = weights.get(name, 0.0) + float(weight)
-            fresh = run.objective.sums(outputs, batch)
-            sums = {name: sums[name] + value if name in sums else value for name, value in fresh.items()}
+            _add(sums, sums_of(outputs, batch))
             seen += 1
             if time.monotonic() > deadline:
                 break
+        if whole is not None:
+            _add(sums, whole.finish())
     scores = run.objective.score({name: value.cpu().numpy() for name, value in sums.items()}, run.arrays.info)
     bad = tuple(name for name, value in values.items() if not math.isfinite(value + weights[name]))
     return Look(fold=fold, whole=seen == len(parts), weights=weights, bad=bad, scores=frozenset(scores))
+
+
+def _add(sums: Sums, fresh: Sums) -> None:
+    for name, value in fresh.items():
+        sums[name] = sums[name] + value if name in sums else value
 
 
 def not_finite(looks: list[Look]) -> Iterator[str]:

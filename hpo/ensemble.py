@@ -64,9 +64,9 @@ class Ensemble(torch.nn.Module):
         found = self._one.evaluate(arrays, rows)
         return {name: value for name, value in found.items() if name != "loss" and not name.startswith("loss.")}
 
-    def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
+    def predict(self, arrays: Arrays, folder: Path | None = None) -> dict[str, np.ndarray]:
         """As `FinalModel.predict`."""
-        return self._one.predict(arrays)
+        return self._one.predict(arrays, folder)
 
 
 class _Combined(torch.nn.Module):

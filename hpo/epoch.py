@@ -51,6 +51,8 @@ class Epoch:
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     #: Term -> mean norm of the gradient of the weighted term, before clipping; empty unless asked for.
     gradient_norms: Mapping[str, float] = field(default_factory=dict)
+    #: `Objective.references` -> their losses and scores on the validation rows; in the first epoch alone.
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     #: Of the validation rows, see `Objective.report`; None where it was not due.
     report: Mapping[str, Mapping[str, float]] | None = None
 

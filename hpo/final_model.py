@@ -97,12 +97,18 @@ class FinalModel(torch.nn.Module):
         device = next(self.network.parameters()).device
         statistics = {name: value.to(device) for name, value in self.statistics.items()}
         batches = self._batches(arrays, device, rows)
-        return measure(self.network, batches, self.objective, self.params, statistics, self.info).values
+        whole = self.objective.whole(arrays)
+        return measure(self.network, batches, self.objective, self.params, statistics, self.info, whole).values
 
-    def predict(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """`row`, counted from 0, columns that identify it, those of its predictions; see `hpo.predictions.long`."""
-        device = next(self.network.parameters()).device
-        predicted = predict(self.network, self._batches(arrays, device, None), self.objective, self.info)
+    def predict(self, arrays: Arrays, folder: Path | None = None) -> dict[str, np.ndarray]:
+        """`row`, counted from 0, columns that identify it, those of its predictions; see `hpo.predictions.long`.
+
+        Args:
+            arrays: prepared data, which may lack labels.
+            folder: where the objective writes what it makes of wholes, see `Objective.whole`; None = nowhere.
+        """
+        device, whole = next(self.network.parameters()).device, self.objective.whole(arrays, folder)
+        predicted = predict(self.network, self._batches(arrays, device, None), self.objective, self.info, whole)
         which = {"row": np.arange(len(arrays))}
         return long(which | self.objective.identify(arrays) | predicted | which)
 

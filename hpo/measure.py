@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.objective import Batch, Objective, Outputs, Params, Sums, Term
+from hpo.objective import Batch, Objective, Outputs, Params, Sums, Term, Whole
 
 
 class NonFiniteLoss(Exception):
@@ -59,15 +59,33 @@ def measure(
     params: Params,
     statistics: Mapping[str, Tensor],
     info: Mapping[str, Any],
+    whole: Whole | None = None,
 ) -> Measured:
-    """Losses and scores of a model over batches, without gradients."""
+    """Losses and scores of a model over batches, without gradients; of wholes where rows are parts of them."""
     model.eval()
     ledger = Ledger(objective, params)
+    sums_of = objective.sums if whole is None else whole.add
     with torch.inference_mode():
         for batch in batches:
             outputs = forward(model, batch)
-            ledger.add(objective.losses(outputs, batch, params, statistics), objective.sums(outputs, batch))
+            ledger.add(objective.losses(outputs, batch, params, statistics), sums_of(outputs, batch))
+        if whole is not None:
+            ledger.add_sums(whole.finish())
     return ledger.close(info)
+
+
+def references(objective: Objective, statistics: Mapping[str, Tensor]) -> dict[str, torch.nn.Module]:
+    """The objective's predictors that have learned nothing, as models for `measure`."""
+    return {name: _Reference(objective, name, statistics) for name in objective.references}
+
+
+class _Reference(torch.nn.Module):
+    def __init__(self, objective: Objective, name: str, statistics: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._objective, self._name, self._statistics = objective, name, statistics
+
+    def forward(self, batch: Batch) -> Outputs:
+        return self._objective.reference(self._name, batch, self._statistics)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +115,9 @@ class Ledger:
         self._steps.append(torch.stack([number.detach() for name in self._weights for number in terms[name]]))
         if norms is not None:
             self._norms.append(norms)
+        self.add_sums(sums)
+
+    def add_sums(self, sums: Sums) -> None:
         for name, value in sums.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 

@@ -18,6 +18,7 @@ from hpo import curriculum
 from hpo.epoch import Direction, Epoch, Metric
 from hpo.params import GROUPS, LOOP_DEFAULTS, Params, Value
 from hpo.split import Fold, Split
+from hpo.whole import Whole
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,6 +43,7 @@ __all__ = [
     "Term",
     "Value",
     "Vocabulary",
+    "Whole",
 ]
 
 #: One mini-batch: named tensors, each with the row as its first dimension, on the device of the run.
@@ -130,6 +132,8 @@ class Objective(Vocabulary, ABC):
 
     #: Raise it whenever `prepare` writes something else for the same source: the cache is keyed by it.
     version: int = 1
+    #: Predictors that have learned nothing from any input, such as `majority`: every training is measured against them.
+    references: tuple[str, ...] = ()
     #: Entries of a batch that mixup blends; name `augment.mixup` in `defaults` (alpha, 0.0 = off) to offer it.
     mixed: tuple[str, ...] = ()
 
@@ -225,6 +229,19 @@ class Objective(Vocabulary, ABC):
     @abstractmethod
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         """Additive sums from which `score` computes; the shapes must not depend on the batch's size."""
+
+    def whole(self, arrays: Arrays, folder: Path | None = None) -> Whole | None:
+        """What takes the place of `sums` outside of training where rows are parts of something larger; mostly None.
+
+        Args:
+            arrays: whose rows are passed over; perhaps not those that a model was trained on.
+            folder: where to write what becomes of each whole, such as the predicted volume; None = nowhere.
+        """
+        return None
+
+    def reference(self, name: str, batch: Batch, statistics: Mapping[str, torch.Tensor]) -> Outputs:
+        """What one of `references` says of a batch, in the shapes of the network's outputs."""
+        raise NotImplementedError(f"{self.name} names no reference {name!r}")
 
     @abstractmethod
     def score(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, float]:

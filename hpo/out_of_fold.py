@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from hpo.measure import forward
-from hpo.objective import Batch, Objective
+from hpo.objective import Batch, Objective, Whole
 from hpo.predictions import Predictions, join, long, save
 from hpo.training import FoldRun, Interrupted
 
@@ -23,12 +23,25 @@ EXAMPLES = 16
 
 
 def predict(
-    network: torch.nn.Module, batches: Iterable[Batch], objective: Objective, info: Mapping[str, Any]
+    network: torch.nn.Module,
+    batches: Iterable[Batch],
+    objective: Objective,
+    info: Mapping[str, Any],
+    whole: Whole | None = None,
 ) -> dict[str, np.ndarray]:
-    """The objective's predictions for every row of the batches, as columns for `long`."""
+    """The objective's predictions for every row of the batches, and of their wholes, as columns for `long`."""
     network.eval()
+    parts = []
     with torch.inference_mode():
-        return join([objective.predict(forward(network, batch), batch, info) for batch in batches])
+        for batch in batches:
+            outputs = forward(network, batch)
+            parts.append(objective.predict(outputs, batch, info))
+            if whole is not None:
+                whole.add(outputs, batch)
+        if whole is None:
+            return join(parts)
+        whole.finish()
+        return join(parts) | whole.columns()
 
 
 def out_of_fold(run: FoldRun, stop: Callable[[], bool] = lambda: False) -> Predictions:
@@ -42,7 +55,7 @@ def out_of_fold(run: FoldRun, stop: Callable[[], bool] = lambda: False) -> Predi
     if run.best_state is not None:
         run.model.load_state_dict(run.best_state)
     rows, objective, info = run.fold.validation, run.objective, run.arrays.info
-    predicted = predict(run.model, _batches(run, rows, stop), objective, info)
+    predicted = predict(run.model, _batches(run, rows, stop), objective, info, objective.whole(run.arrays))
     own = {name: column[rows] for name, column in objective.identify(run.arrays).items()} | predicted
     which = {"row": rows, "fold": np.full(len(rows), run.fold.index)}
     return Predictions(long(which | own | which), _examples(run, stop), (run.fold.index,))

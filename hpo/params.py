@@ -18,6 +18,10 @@ LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
         #: Rows of classes rarer than `rare_threshold_share` are drawn up to `rare_boost_cap` times as often; 1 = off.
         "sampling.rare_boost_cap": 1.0,
         "sampling.rare_threshold_share": 0.02,
+        #: Rows of every class are drawn equally often, however rare it is; the two above say nothing then.
+        "sampling.balanced": False,
+        #: Rows are drawn up to so many times as often by the loss they last had, see `hpo.mining`; 1 = off.
+        "sampling.hard_boost_cap": 1.0,
         #: Rows that hold this class are drawn `emphasis_factor` times as often, on top of that; "" = off.
         "sampling.emphasis": "",
         "sampling.emphasis_factor": 2.5,

@@ -37,14 +37,20 @@ def row_weights(
     Raises:
         DataError: there is no such class as `emphasis` names.
     """
-    weights = boosted_weights(objective.class_counts(arrays)[rows], sampling)
+    classes = {"rare_boost_cap": np.inf, "rare_threshold_share": 1.0} if sampling["balanced"] else {}
+    weights = boosted_weights(objective.class_counts(arrays)[rows], {**sampling, **classes})
     if not sampling["emphasis"]:
         return weights
     held = _held(objective, arrays, rows, sampling, "emphasis")
     if held.all() or not held.any() or sampling["emphasis_factor"] == 1:
         return weights
-    emphasised = np.where(held, sampling["emphasis_factor"], 1.0) * (1.0 if weights is None else weights)
-    return np.asarray(emphasised / emphasised.sum())
+    return boosted(weights, np.where(held, sampling["emphasis_factor"], 1.0))
+
+
+def boosted(weights: np.ndarray | None, factors: np.ndarray) -> np.ndarray:
+    """Probabilities of rows, None = all alike, times factors `[row]`."""
+    found = factors if weights is None else weights * factors
+    return np.asarray(found / found.sum())
 
 
 def require_class(objective: Objective, arrays: Arrays, sampling: Mapping[str, Any], key: str) -> int:

@@ -34,7 +34,7 @@ ReadValue = Callable[[str, Node, str], Value | None]
 #: What values make sense, by the parameter's name, besides an objective's own `ranges`; the first that matches counts.
 RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"data\.batch_size", lambda v: v >= 1, "at least 1"),
-    (r"sampling\.rare_boost_cap", lambda v: v >= 1, "at least 1 (1 = off)"),
+    (r"sampling\.(rare|hard)_boost_cap", lambda v: v >= 1, "at least 1 (1 = off)"),
     (r"sampling\.emphasis_factor", lambda v: v >= 1, "at least 1 (1 = off)"),
     (r"sampling\.rare_threshold_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     (r"optimizer\.lr", lambda v: v > 0, "above 0"),

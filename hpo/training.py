@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils._pytree import tree_map_only
 
-from hpo import curriculum, mixup
+from hpo import curriculum
+from hpo import gradient_norms as norms_of
 from hpo.arrays import Arrays, Feed
-from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, forward, half, measure, weighted_means
+from hpo.batch_terms import terms_and_sums
+from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, half, measure, references, weighted_means
+from hpo.mining import RowLosses
 from hpo.network import Trained, initial
-from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
-from hpo.sampling import draw, part, row_weights, trained_rows
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Params, Sums, Term
+from hpo.sampling import boosted, draw, part, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
@@ -118,6 +120,9 @@ class FoldRun:
         self.schedule = Schedule(params, schedule_epochs or epochs, monitor, drops=list(drops))
         self._stopping_monitor = self._monitor(params.stopping["monitor"])
         self._weights = row_weights(objective, arrays, self.fold.train, params.sampling)
+        cap = params.sampling["hard_boost_cap"]
+        self._row_losses = RowLosses(self.fold.train, cap) if cap > 1 else None
+        self._heard: list[Tensor] = []  #: of the epoch under way, losses of the rows of each batch
         self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
 
     @property
@@ -161,6 +166,7 @@ class FoldRun:
             weights=weights,
             spread=steps.spread,
             gradient_norms=steps.gradient_norms,
+            references={} if number > 1 or not len(self.fold.validation) else self._references(),
         )
         self.epochs.append(epoch)
         if len(self.fold.validation):  # a refit replays the drops of its folds and makes none of its own
@@ -180,8 +186,17 @@ class FoldRun:
     def _measure(self, rows: np.ndarray) -> Measured:
         if not len(rows):
             return Measured(values={}, sums={})
+        return self._measured(self.model, rows)
+
+    def _measured(self, model: torch.nn.Module, rows: np.ndarray) -> Measured:
         batches = self._batches(rows, self.params.data["batch_size"] * VALIDATION_BATCHES)
-        return measure(self.model, batches, self.objective, self.params, self.statistics, self.arrays.info)
+        whole = self.objective.whole(self.arrays)
+        return measure(model, batches, self.objective, self.params, self.statistics, self.arrays.info, whole)
+
+    def _references(self) -> dict[str, dict[str, float]]:
+        """What predictors that have learned nothing come to on the validation rows: once per training."""
+        found = references(self.objective, self.statistics).items()
+        return {name: self._measured(model, self.fold.validation).values for name, model in found}
 
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs: tensors, plain values and the epochs so far."""
@@ -191,6 +206,7 @@ class FoldRun:
             "scaler": self._scaler.state_dict(),
             "schedule": self.schedule.state_dict(),
             "best": self.best_state,
+            "row_losses": None if self._row_losses is None else self._row_losses.last,
             "epochs": tuple(self.epochs),
         }
 
@@ -208,6 +224,8 @@ class FoldRun:
         self._scaler.load_state_dict(state["scaler"])
         self.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best"]
+        if self._row_losses is not None:
+            self._row_losses.last = state["row_losses"].clone()
         self.epochs = list(state["epochs"])
 
     def _term_weights(self, number: int) -> dict[str, float]:
@@ -219,20 +237,28 @@ class FoldRun:
         generator = torch.Generator(self.device).manual_seed(self._seed(number, AUGMENT))
         ledger = Ledger(self.objective, self.params)
         steps = math.ceil(len(self.fold.train) / self.params.data["batch_size"])
-        lr = 0.0
+        lr, self._heard = 0.0, []
         for step, batch in enumerate(self.training_batches(number, generator)):
             lr = self.schedule.lr(number - 1 + (step + 1) / steps)
             ledger.add(*self.step(batch, lr, weights, generator))
         steps_record = ledger.steps(number)
+        if self._row_losses is not None:
+            self._row_losses.learn(self._drawn(number), torch.cat(self._heard))
         return ledger.close(self.arrays.info).values, steps_record, lr
 
     def training_batches(self, number: int, generator: torch.Generator) -> Iterator[Batch]:
         """The batches of an epoch in its order, augmented with draws from the generator; dropout is seeded, too."""
         self.model.train()
-        rows = draw(self.fold.train, self._weights, np.random.default_rng(self._seed(number, ORDER)))
         torch.manual_seed(self._seed(number, DROPOUT))
-        for batch in self._batches(rows, self.params.data["batch_size"]):
+        for batch in self._batches(self._drawn(number), self.params.data["batch_size"]):
             yield self.objective.augment(batch, self.params, generator)
+
+    def _drawn(self, number: int) -> np.ndarray:
+        """The rows of an epoch in its order."""
+        weights = self._weights
+        if self._row_losses is not None and number > 1:
+            weights = boosted(weights, self._row_losses.factors())
+        return draw(self.fold.train, weights, np.random.default_rng(self._seed(number, ORDER)))
 
     def step(
         self, batch: Batch, lr: float, weights: Mapping[str, float], generator: torch.Generator
@@ -244,53 +270,20 @@ class FoldRun:
             of the weighted terms.
         """
         self.optimizer.param_groups[0]["lr"] = lr
-        terms, sums = self._seen(batch, generator)
+        mined = weights if self._row_losses is not None else None
+        of = (self.params, self.statistics, generator, mined)
+        terms, sums, of_rows = terms_and_sums(self.model, self.objective, batch, *of)
+        if of_rows is not None:
+            self._heard.append(of_rows)
         parts = weighted_means(terms, weights)
-        norms = self._term_norms(parts) if self._per_term else []
+        norms = norms_of.of_terms(parts, self._parameters, self._scaler) if self._per_term else []
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(torch.stack(list(parts.values())).sum()).backward()
-        norm = self._clip()
+        self._scaler.unscale_(self.optimizer)
+        norm = norms_of.clip(self._parameters, self.params.optimizer["gradient_clip"], self._scaler)
         self._scaler.step(self.optimizer)
         self._scaler.update()
         return terms, sums, torch.stack([norm, *norms])
-
-    def _seen(self, batch: Batch, generator: torch.Generator) -> tuple[dict[str, Term], Sums]:
-        """Terms and sums of a batch, or of its blend with itself in another order."""
-
-        def terms_of(outputs: Outputs, batch: Batch) -> dict[str, Term]:
-            return self.objective.losses(outputs, batch, self.params, self.statistics)
-
-        def sums_of(outputs: Outputs, batch: Batch) -> Sums:
-            with torch.no_grad():
-                return self.objective.sums(outputs, batch)
-
-        alpha = self.params.augment.get("mixup")
-        if alpha is not None:
-            mixup.require(self.objective.mixed, batch)  # also while it is off, before a trial turns it on
-        if not alpha:
-            outputs = forward(self.model, batch)
-            return terms_of(outputs, batch), sums_of(outputs, batch)
-        other, share = mixup.partners(batch, generator), mixup.draw_share(alpha, generator).to(self.device)
-        blend = mixup.blended(batch, other, self.objective.mixed, share)
-        outputs = forward(self.model, blend)
-        # A target that is blended itself, such as a signal to be restored, is the blend for both.
-        labels = {**other, **{name: blend[name] for name in self.objective.mixed}}
-        # A blend is scored by the labels of the row that is the greater part of it.
-        terms = mixup.blended_terms(terms_of(outputs, blend), terms_of(outputs, labels), share)
-        return terms, sums_of(outputs, blend)
-
-    def _term_norms(self, parts: Mapping[str, Tensor]) -> list[Tensor]:
-        """Norm of each weighted term's gradient; 0 for a term that depends on nothing."""
-        scale = self._scaler.get_scale()
-        norms = []
-        for loss in parts.values():
-            gradients = (
-                torch.autograd.grad(loss * scale, self._parameters, retain_graph=True, materialize_grads=True)
-                if loss.requires_grad
-                else [torch.zeros((), device=self.device)]
-            )
-            norms.append(self._without_overflow(get_total_norm(gradients) / scale))
-        return norms
 
     def _batches(self, rows: np.ndarray, size: int) -> Iterator[Batch]:
         """Batches of nearly equal size: a last batch of one row would break batch normalisation."""
@@ -301,19 +294,6 @@ class FoldRun:
             if self._stop():
                 raise Interrupted
             yield batch
-
-    def _clip(self) -> Tensor:
-        """The gradient's norm before clipping to `optimizer.gradient_clip`."""
-        self._scaler.unscale_(self.optimizer)
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        norm = self._without_overflow(get_total_norm(gradients))
-        if self.params.optimizer["gradient_clip"]:
-            clip_grads_with_norm_(self._parameters, self.params.optimizer["gradient_clip"], norm)
-        return norm
-
-    def _without_overflow(self, norm: Tensor) -> Tensor:
-        """The scaler skips a step whose scaled gradients overflow, as the first ones do; it is no lost training."""
-        return torch.where(norm.isfinite(), norm, torch.zeros_like(norm)) if self._scaler.is_enabled() else norm
 
     def _monitor(self, name: str) -> Metric:
         return self.metric if name == "metric" else self.objective.metric(name)

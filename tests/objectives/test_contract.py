@@ -16,6 +16,8 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 from hpo.arrays import Feed
 from hpo.checkpoint import Checkpoints
+from hpo.measure import weighted_means
+from hpo.mining import losses_of_rows
 from hpo.objective import Batch, Fold, Params
 from hpo.predictions import long
 from hpo.training import FoldRun
@@ -132,6 +134,22 @@ def test_sums_of_two_halves_add_to_those_of_the_whole(case: Case) -> None:
         parts = [everything(case, model, half, params, statistics) for half in halves]
     for name, value in whole.items():
         torch.testing.assert_close(parts[0][name] + parts[1][name], value, rtol=1e-6, atol=1e-9)
+
+
+def test_every_row_has_a_loss_of_its_own(case: Case) -> None:
+    """That of a batch of it alone, which the mining of hard rows needs; float32 has 24 bits."""
+    params = case.params()
+    model, statistics = ready(case, params)
+    rows, weights = case.labelled_rows(6), {term: params.loss[f"{term}_weight"] for term in case.objective.terms}
+    batch = case.batch(rows)
+    with torch.no_grad():
+        outputs = model.eval()(batch)
+        found = losses_of_rows(case.objective, outputs, batch, params, statistics, weights)
+        for row in range(len(rows)):
+            one = {name: value[[row]] for name, value in outputs.items()}
+            of = ({name: value[[row]] for name, value in batch.items()}, params, statistics)
+            expected = sum(weighted_means(case.objective.losses(one, *of), weights).values())
+            torch.testing.assert_close(found[row], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_networks_with_scalings_of_their_own_are_scored_together_as_one_is(case: Case) -> None:
@@ -269,7 +287,8 @@ def run_of(case: Case, variant: str) -> FoldRun:
     """Four epochs of few rows, with everything on that draws random numbers."""
     rows = case.labelled_rows(160)
     fold = Fold(0, np.sort(rows[::2]), np.sort(rows[1::2]))
-    drawn = {"model__dropout": 0.2, "sampling__rare_boost_cap": 8.0, **augmentation(case, 1.0)}
+    often = {"sampling__rare_boost_cap": 8.0, "sampling__hard_boost_cap": 3.0}
+    drawn = {"model__dropout": 0.2, **often, **augmentation(case, 1.0)}
     drawn |= {"augment__mixup": 0.4} if case.objective.mixed else {}
     params = case.params(**drawn, data__batch_size=16, schedule__name=variant, schedule__patience=0)
     feed, metric = Feed(case.arrays, torch.device("cpu")), case.objective.metric("loss")
