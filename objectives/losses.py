@@ -72,7 +72,9 @@ def binary_focal(
         logits: float `[...]`.
         target: 0 or 1, `[...]`, of any dtype; below 0 or NaN = not labelled.
         gamma: 0 or more; 0 is the plain binary cross entropy.
-        alpha: factor of the yes, 1 - alpha of the no, in the sum alone; None leaves both at 1.
+        alpha: factor of the yes, 1 - alpha of the no, in the sum alone; None leaves both at 1. In torchvision's
+            convention it weighs the positive class: where foreground is the yes and two thirds of a volume, 0.34
+            leaves background, the minority, the weight of 0.66.
         label_smoothing: 0 to below 1; moves the targets to `label_smoothing / 2` and 1 minus that.
         class_weights: of no and yes, `[2]`, or `[2, question]` where the last dimension of `logits` is the question;
             they weigh sum and count. None weighs both by 1.
