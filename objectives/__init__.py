@@ -25,5 +25,9 @@ BUILT_IN: Mapping[str, tuple[str, str]] = MappingProxyType(
             "objectives.grimace.objective:Grimace",
             "How much pain does an animal's face show in a video, and which of its features move?",
         ),
+        "surface": (
+            "objectives.surface.objective:Surface",
+            "Which voxels of a volume belong to a thin surface, such as the sheets of a scroll or walls of cells?",
+        ),
     }
 )
