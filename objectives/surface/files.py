@@ -117,7 +117,7 @@ def _types(images: Mapping[str, Stack], where: str) -> Iterator[str]:
     for name, stack in images.items():
         names[stack.dtype].append(name)
     for dtype in [dtype for dtype in names if dtype.type not in _TYPES]:
-        text = f"{where or 'images '}of type {dtype}: {some(names.pop(dtype))}"
+        text = f"{where or 'images'}: of type {dtype}: {some(names.pop(dtype))}"
         yield f"{text}; images are uint8 or uint16: scale them to 0 .. 65535 and save them as uint16"
     if len(names) > 1:
         each = "; ".join(f"{dtype}: {some(own)}" for dtype, own in names.items())
@@ -128,7 +128,7 @@ def _label_types(labels: Mapping[str, Stack], stacks: Stacks | None) -> Iterator
     """Labels are whole numbers."""
     if stacks and (wrong := {name: stack.dtype for name, stack in labels.items() if not _whole(stack)}):
         each = some([f"{name} ({dtype})" for name, dtype in wrong.items()])
-        yield f"{stacks.where}not of whole numbers: {each}; save labels as uint8"
+        yield f"{stacks.where}: not of whole numbers: {each}; save labels as uint8"
 
 
 def _whole(label: Stack) -> bool:
@@ -140,9 +140,7 @@ def _unequal(images: Mapping[str, Stack], labels: Mapping[str, Stack], folder: F
     for name in [name for name in labels if name in images]:
         image, label = images[name].shape, labels[name].shape
         if image != label and folder.labels:
-            text = (
-                f"{folder.labels.where}{name} has {_by(label)} voxels, its image {_by(image)} (slices, lines, columns)"
-            )
+            sizes = f"{_by(label)} voxels, its image {_by(image)} (slices, lines, columns)"
             swapped = "; are its axes in another order?" if sorted(image) == sorted(label) else ""
             yield f"{folder.labels.where}{name} has {sizes}{swapped}; cut both to the same place"
 

@@ -148,6 +148,8 @@ def _series(path: Path, tiff: TiffFile) -> TiffPageSeries:
         text = f"pages of unequal size, type or compression ({', '.join(kinds)})" if kinds else "no pages"
         raise DataError(f"{path}: {text}; save slices of one kind, and nothing else")
     series = tiff.series[0]
+    if not series.size:
+        raise _damaged(path, f"slices of {_by(series.shape[-2:])} voxels")
     if "S" in series.axes:
         samples = series.shape[series.axes.index("S")]
         raise DataError(f"{path}: {samples} values per voxel, as of colours (RGB); save it in grey")
@@ -195,21 +197,17 @@ def _mapped(path: Path, offset: int, dtype: np.dtype, shape: tuple[int, int, int
 
 
 def _decoded(path: Path, first: int, last: int) -> np.ndarray:
-    """On one thread, since workers share the cores."""
+    """Slices that are decoded page by page, on one thread, since workers share the cores."""
     with _opened(path) as tiff:
         series = _series(path, tiff)
-        return np.stack([_page(path, series, number) for number in range(first, last)])
-
-
-def _page(path: Path, series: TiffPageSeries, number: int) -> np.ndarray:
-    page = series[number]
-    if page is None:
-        raise _damaged(path, f"slice {number} is missing")
-    try:
-        decoded = page.asarray(maxworkers=1)
-    except Exception as error:  # as in _opened
-        raise _damaged(path, f"slice {number}: {error}") from None
-    return decoded.astype(decoded.dtype.newbyteorder("="), copy=False)
+        slab = np.empty((last - first, *series.shape[-2:]), series.dtype)
+        for number, piece in enumerate(slab, first):
+            try:
+                page = series[number]
+                piece[...] = page.asarray(maxworkers=1) if page else None
+            except Exception as error:  # as in _opened
+                raise _damaged(path, f"slice {number}: {error}") from None
+        return slab
 
 
 def _slices(files: Sequence[Path], first: int, last: int) -> np.ndarray:
