@@ -204,7 +204,9 @@ def _decoded(path: Path, first: int, last: int) -> np.ndarray:
         for number, piece in enumerate(slab, first):
             try:
                 page = series[number]
-                piece[...] = page.asarray(maxworkers=1) if page else None
+                if page is None:
+                    raise ValueError("it is missing")
+                piece[...] = page.asarray(maxworkers=1)
             except Exception as error:  # as in _opened
                 raise _damaged(path, f"slice {number}: {error}") from None
         return slab
