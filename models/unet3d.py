@@ -36,7 +36,7 @@ class UNet3d(nn.Module):
     With deep supervision (Lee et al. 2015; Isensee et al. 2021), the coarser levels on the way up have heads of their
     own, which answer in training alone; the lowest level, which has no way up, has none: there are depth - 2.
 
-    The weights lie with their channels last. A training step of 4 windows of 32^3 with 8 filters and depth 3 took
+    Voxels lie with their channels last. A training step of 4 windows of 32^3 with 8 filters and depth 3 took
     0.18 s on one core and 0.09 s on two, instead of 0.26 s and 0.15 s; trilinear upsampling in place of transposed
     convolutions took 0.20 s and 0.11 s.
     """
@@ -76,7 +76,6 @@ class UNet3d(nn.Module):
         )
         self.joined = nn.ModuleList(_Plain(2 * own, own) for own in widths[:-1])
         self.heads = nn.ModuleList(nn.Conv3d(own, 1, 1) for own in (widths[:-1] if deep_supervision else widths[:1]))
-        self.to(memory_format=torch.channels_last_3d)  # what goes through a convolution takes the layout of its weights
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """How likely every voxel is foreground.
@@ -99,7 +98,8 @@ class UNet3d(nn.Module):
                 f"{' x '.join(map(str, sides))}: change data.patch or model.depth"
             )
         mean, spread = self.pixels
-        x = ((image.to(mean.dtype) - mean) / spread)[:, None]
+        # Channels last in memory, which every layer passes on; `contiguous`, which names it, does not run under vmap.
+        x = ((image.to(mean.dtype) - mean) / spread)[..., None].movedim(-1, 1)
         seen: list[Tensor] = []
         for level, block in enumerate(self.down):
             x = block(F.max_pool3d(x, 2) if level else x)

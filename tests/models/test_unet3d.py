@@ -148,6 +148,21 @@ def test_every_number_of_filters_goes(filters: int) -> None:
     assert outputs["logits"].isfinite().all()
 
 
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_every_layer_has_its_channels_last_in_memory(encoder: str) -> None:
+    """The image brings the layout: a training gives the weights the default one, which takes half as long again."""
+    layouts: list[bool] = []
+    model = net(encoder, deep=True)
+    for layer in model.modules():
+        if not list(layer.children()) and layer is not model.dropout:
+            layer.register_forward_hook(
+                lambda _, __, output: layouts.append(output.is_contiguous(memory_format=torch.channels_last_3d))
+            )
+    model(windows())
+    assert layouts
+    assert all(layouts)
+
+
 # ---- its heads
 
 
