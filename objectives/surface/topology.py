@@ -39,7 +39,8 @@ WEIGHTS = np.array([0.34, 0.33, 0.33])
 #: a hundred.
 PSEUDOCOUNT = 0.5
 
-_TOUCHING = np.ones((3, 3, 3), bool)
+#: Neighbours of a voxel of the foreground, and of the background.
+_FACES, _TOUCHING = (ndimage.generate_binary_structure(3, sharing) for sharing in (1, 3))
 
 
 def topology_score(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -98,7 +99,7 @@ class _Features:
 
     @classmethod
     def of(cls, mask: np.ndarray) -> _Features:
-        components, count = ndimage.label(mask)
+        components, count = ndimage.label(mask, _FACES)
         holes, hole_count = ndimage.label(~mask, _TOUCHING)
         closed = np.arange(hole_count + 1) > 0
         for axis in range(3):
@@ -120,15 +121,17 @@ class _Features:
 
 
 def _euler_number(mask: np.ndarray) -> int:
-    """Vertices - edges + squares - cubes; scikit-image's with `connectivity=1` in a tenth of its time."""
-    number = 0
-    for axes in itertools.product((False, True), repeat=3):
-        cells = mask
-        for axis in np.flatnonzero(axes):
-            first, second = (np.moveaxis(cells, axis, 0)[part] for part in (slice(-1), slice(1, None)))
-            cells = np.moveaxis(first & second, 0, axis)
-        number += (-1) ** sum(axes) * np.count_nonzero(cells)
-    return number
+    """Vertices - edges + squares - cubes; scikit-image's with `connectivity=1`, in a tenth of its time."""
+    cells = [(1, mask)]
+    for axis in range(3):
+        cells += [(-sign, _joined(cell, axis)) for sign, cell in cells]
+    return sum(sign * int(np.count_nonzero(cell)) for sign, cell in cells)
+
+
+def _joined(cells: np.ndarray, axis: int) -> np.ndarray:
+    """Where a cell and its next along an axis are both there."""
+    along = (slice(None),) * axis
+    return cells[(*along, slice(1, None))] & cells[(*along, slice(-1))]
 
 
 def _matched_components(prediction: np.ndarray, truth: np.ndarray, joint: _Features) -> int:
