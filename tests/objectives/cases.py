@@ -26,6 +26,7 @@ PREPARED: Mapping[str, Mapping[str, Any]] = {
     "expression": {"data.image_size": 32},
     "behaviour": {"data.train_T": 40, "data.val_T": 40},
     "grimace": {"data.resolution": 32, "data.max_frames": 4},
+    "surface": {"data.patch": 16, "data.overlap": 0.0},
 }
 #: Steps in which the loss of a tiny sample halves; 25 unless named. An LSTM that reads codes normalised frame by frame,
 #: which differ little from clip to clip, takes a few dozen to tell the clips apart.
