@@ -2,25 +2,25 @@
 
 It counts by Betti matching (Stucki et al. 2023, ICML, "Topologically faithful image segmentation via induced matching
 of persistence barcodes"; Stucki et al. 2024, arXiv 2407.04683): features of the prediction and of the truth match
-where they become the same feature of their union. Its implementation, Betti-Matching-3D, has no package; what follows
-is what it gives for masks, read off its definition (and compared, in the tests, with that definition carried out
-step by step).
+where they become the same feature of their union. Its implementation, Betti-Matching-3D, is in no package index; this
+is what it comes to for masks, and the tests compare it with the definition carried out cell by cell.
 
-- Voxels are the vertices of the cubical complex. So foreground is joined by faces alone (6-connectivity), background
-  by faces, edges and corners (26-connectivity), and a cavity is a component of the background that the border of the
-  volume does not touch.
-- Only features that end are counted, and in a filtration of two steps, mask and whole box, the first component never
-  ends: `n` components count as `n - 1`, and a mask of one component has none to match.
-- Components match once per component of the union that holds both predicted and true ones; once less, unless, in the
-  order in which the box joins the components of the union, one with only predicted ones and one with only true ones
-  come before it.
-- A cavity matches where, of the cavities of the union that lie in a predicted one, the last in memory is also the last
-  of those in a true one.
-- Tunnels are counted, not followed: b_1 = b_0 + b_2 - Euler number. Matched are at most as many as the prediction, the
-  truth and their union have, and that bound is taken. It is the one place where the score is above the competition's.
+- Voxels are the vertices of the cubical complex. So foreground is joined by faces alone (6-connectivity; the
+  competition's VOI joins by 26), background by faces, edges and corners, and a cavity is a component of the background
+  that does not touch the border.
+- Only features that end are counted. In a filtration of two steps, mask and whole box, one component never ends: `n`
+  components count as `n - 1`.
+- A component of the union that holds predicted and true ones is a match, but for the first of them, which is the one
+  that never ends. That one is a match too where the box joins one with predicted ones alone and one with true ones
+  alone before it: together they are what never ends.
+- A cavity of the union is a match where it is, of those in one predicted cavity, the last in memory, and of those in
+  one true cavity too.
+- Tunnels are counted, not followed: b_1 = b_0 + b_2 - Euler number. There cannot be more matches than tunnels of the
+  prediction, of the truth or of their union; this bound is taken, and is the one place where the score may be above
+  the competition's.
 
-The competition counts in the eight octants of a volume and adds the counts up, so that tunnels are bounded in each of
-them.
+The competition counts in the eight octants of a volume and adds the counts up. So does this, which bounds tunnels
+octant by octant.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _joined(cells: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _matched_components(prediction: np.ndarray, truth: np.ndarray, joint: _Features) -> int:
-    """Components of the union with both, less the one that the box joins last or that never ends."""
+    """Components of the union with both, less the first unless strangers of both kinds come before it."""
     has_predicted, has_true = (np.zeros(joint.component_count + 1, bool) for _ in range(2))
     has_predicted[joint.components[prediction]] = True
     has_true[joint.components[truth]] = True

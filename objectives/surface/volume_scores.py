@@ -5,9 +5,9 @@ The competition is Kaggle's "Vesuvius Challenge - Surface Detection" (2025). Its
     0.30 TopoScore + 0.35 SurfaceDice@2 + 0.35 VOI_score,
 
 as its package `topometrics` computes it. `surface_dice@2` and `voi` are that package's numbers. `topology` differs
-from it in one place, the matching of tunnels, where it is an upper bound (`objectives.surface.topology` says why), so
-that `competition` is one too: by at most 0.10 where components, tunnels and cavities occur, 0.15 where tunnels and one
-other kind do, and 0.30 where tunnels alone do.
+from it in one place, the number of tunnels that match, where it is an upper bound (`objectives.surface.topology` says
+why). So `competition` is one too: by at most 0.10 where components, tunnels and cavities occur, 0.15 where tunnels and
+one other kind do, and 0.30 where tunnels alone do.
 """
 
 from __future__ import annotations
@@ -37,8 +37,11 @@ def volume_scores(prediction: np.ndarray, truth: np.ndarray, valid: np.ndarray) 
     left out: `dice`, `iou`, `cldice` and `boundary_f1` where both masks are empty, `component_error` where the truth
     is; everything where no voxel is valid.
 
-    What takes long is thinning for `cldice`: on a volume of 512 x 512 x 128 from 20 s per mask to minutes where it is
-    noisy, and all other scores together some 15 s.
+    Beware: the competition gives an empty prediction 0 for its surface, yet 1 for `voi` where the truth is a single
+    component, and 1 for `topology` where that has no tunnel and no cavity: 0.65 in all.
+
+    A volume of 32 x 32 x 64 takes some 40 ms, one of 512 x 512 x 128 one to three minutes and 0.5 GiB of memory. Most
+    of it is thinning for `cldice`, the longer the noisier a mask; all other scores take some 12 s together.
 
     Args:
         prediction: bool `[z, y, x]`, True = foreground.
