@@ -121,7 +121,7 @@ def _of_volumes(predictions: Columns, scored: np.ndarray, left_out: int, *, name
     apart = (
         f" Group {worst} is the worst with a mean of {mean[worst]:.3f}, group {best} the best with {mean[best]:.3f}; "
         "groups that differ more than the volumes in them are scrolls that the network does not know."
-        if best != worst
+        if 1 < len(mean) < len(scored)
         else ""
     )
     unnamed = "" if named else " There are too many volumes and groups to name them here: the pointer does."

@@ -15,6 +15,8 @@ from objectives.surface.data import BACKGROUND, FOREGROUND, IGNORED
 
 #: Panels, and least pixels of the side of a picture, of which there are four in a panel, with a gap between them.
 PANELS, SIDE, GAP = 8, 96, 4
+#: Voxels of a side; of larger slices the middle is shown, or the page would hold megabytes.
+LARGEST = 64
 #: Characters of a line of words, and pixels from panel to panel: four pictures leave a phone room for words.
 LINE, TALL = 16, 78
 #: Of Okabe and Ito: voxels missed and invented, and the edge of what is labelled foreground; then what is ignored.
@@ -30,6 +32,7 @@ def slices(examples: Columns) -> Shown | None:
     Args:
         examples: as `objectives.surface.figures.figures` takes them.
     """
+    examples = _middles(examples)
     rows = chosen(examples) if len(examples.get("image", ())) else []
     if not rows:
         return None
@@ -51,8 +54,9 @@ def slices(examples: Columns) -> Shown | None:
         marker = {"symbol": "square", "color": f"rgb{colour}", "size": 11, "line": {"width": 3, "color": f"rgb{line}"}}
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="markers", name=name, marker=marker), row=1, col=1)
     caption = (
-        "The middle slices of windows of the validation folds, kept with the study's seed, one of every volume before "
-        f"a second of any. A voxel above {HALF} is said to be foreground. Long lines missed along an edge are a "
+        f"The middle slices of windows of the validation folds, at most {LARGEST} voxels of a side, kept with the "
+        "study's seed, one of every volume before a second of any. A voxel above "
+        f"{HALF} is said to be foreground. Long lines missed along an edge are a "
         "surface that is too thin, invented ones that it is too thick, which the surface scores forgive up to their "
         "tolerance; a sheet missed or invented as a whole, or a bridge between two, they do not. A picture of "
         "probability that is white throughout is a network that says foreground of everything. This page holds these "
@@ -70,6 +74,17 @@ def chosen(examples: Columns) -> list[int]:
     again = {k: sum((fold[j], turn[j]) == (fold[k], turn[k]) for j in known if j < k) for k in known}
     order = sorted(known, key=lambda k: (turn[k], again[k]))
     return sorted(order[:PANELS], key=lambda k: (fold[k], str(volume[k]), int(examples["row"][k])))
+
+
+def _middles(examples: Columns) -> Columns:
+    """The examples, of slices larger than LARGEST the middle alone."""
+
+    def middle(array: np.ndarray) -> np.ndarray:
+        top, left = (max(0, side - LARGEST) // 2 for side in array.shape[1:])
+        return array[:, top : top + LARGEST, left : left + LARGEST]
+
+    cut = {name: middle(column) for name, column in examples.items() if column.ndim == 3}
+    return {**examples, **cut}
 
 
 def _words(examples: Columns, k: int) -> Iterator[str]:

@@ -3,7 +3,7 @@
 Six scrolls, two cubes of 48 voxels of each, drawn by `objectives.surface.sheets`. VARIANTS:
 
 - `thick`: sheets are 66 % of the voxels in the mean over volumes, from 27 % to 92 %: the shares of the note behind
-  `studies/surface.yaml`. To call everything a sheet has a Dice of 0.80 over all voxels together.
+  `studies/surface.yaml`. To call everything a sheet has a Dice of 0.80 over all voxels.
 - `thin`: sheets are 2 to 3 voxels thick, 9 % to 15 % of the voxels.
 
 What both have of a scan:
@@ -14,6 +14,9 @@ What both have of a scan:
   neighbourhood nearly all. Brightness drifts across a volume, sheets are unevenly dense, and the step is blurred.
 - Gaps: here and there a sheet cannot be told from air, and its label goes on.
 - Every third volume has a slab at a side or a corner that nobody labelled (IGNORED).
+
+A logistic regression on brightness blurred at six widths has a mean Dice of 0.87 on thick volumes of scrolls that it
+was not fitted to; on the brightness of single voxels it has 0.77, and to call everything a sheet has 0.78.
 """
 
 from __future__ import annotations
