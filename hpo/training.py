@@ -105,8 +105,10 @@ class FoldRun:
         else:
             model = start.network(objective, params, seed_of_weights)
         self._on_gpu = self.device.type == "cuda"
-        layout = torch.channels_last if self._on_gpu else torch.contiguous_format
-        self.model = model.to(self.device).to(memory_format=layout)
+        self.model = model.to(self.device)
+        for module in self.model.modules():
+            if self._on_gpu and isinstance(module, torch.nn.Conv2d):  # weights of Conv3d have another layout of the name
+                module.to(memory_format=torch.channels_last)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
