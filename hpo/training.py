@@ -107,7 +107,9 @@ class FoldRun:
         self._on_gpu = self.device.type == "cuda"
         self.model = model.to(self.device)
         for module in self.model.modules():
-            if self._on_gpu and isinstance(module, torch.nn.Conv2d):  # weights of Conv3d have another layout of the name
+            if self._on_gpu and isinstance(
+                module, torch.nn.Conv2d
+            ):  # weights of Conv3d have another layout of the name
                 module.to(memory_format=torch.channels_last)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(

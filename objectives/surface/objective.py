@@ -81,7 +81,7 @@ class Surface(Objective):
             #: Voxels along each edge of a window, and the least share of it that the next one covers again.
             "data.patch": 32,
             "data.overlap": 0.5,
-            #: Made-up volumes: `thick`, 66 % foreground as in the note, or `thin` sheets; says nothing of recorded ones.
+            #: Of made-up volumes: `thick`, 66 % foreground as in the note, or `thin`; no matter where data are named.
             "data.sheets": "thick",
             "model.initial_filters": 16,
             #: Levels of the U-Net; a window is halved on each but the first.
@@ -175,10 +175,12 @@ class Surface(Objective):
             return found
         levels = [found, *(_terms(logits, target, params, weights) for logits in outputs["deep"].unbind(1))]
         shares = [COARSER**level for level in range(len(levels))]
-        return {
-            name: (sum(share * one[name][0] for share, one in zip(shares, levels, strict=True)) / sum(shares), count)
-            for name, (_, count) in found.items()
-        }
+
+        def mean(name: str) -> Tensor:
+            parts = [share * one[name][0] for share, one in zip(shares, levels, strict=True)]
+            return torch.stack(parts).sum(0) / sum(shares)
+
+        return {name: (mean(name), count) for name, (_, count) in found.items()}
 
     def sums(self, outputs: Outputs, batch: Batch) -> Sums:
         """`voxels` `[4]`: outcomes over the labelled voxels of windows, as of `objectives.scores.binary_counts`."""

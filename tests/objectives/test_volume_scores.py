@@ -15,6 +15,7 @@ from skimage.morphology import skeletonize
 from sklearn.metrics import f1_score, jaccard_score
 
 from objectives.surface import instances
+from objectives.surface import volume_scores as module
 from objectives.surface.instances import instance_scores
 from objectives.surface.surface_dice import _areas, surface_dice
 from objectives.surface.topology import topology_score
@@ -58,6 +59,26 @@ def test_dice_and_iou_equal_scikit_learns_over_valid_voxels(seed: int) -> None:
     assert set(scores) == NAMES
     assert scores["dice"] == pytest.approx(f1_score(truth[valid], prediction[valid]))
     assert scores["iou"] == pytest.approx(jaccard_score(truth[valid], prediction[valid]))
+
+
+def test_cldice_of_a_large_volume_is_that_of_eight_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter from each end along every axis; here of 12 voxels each, so that the blocks can be cut by hand."""
+    prediction, truth, _ = pair(0, (40, 44, 48))
+    monkeypatch.setattr(module, "LARGEST", 10**4)
+    monkeypatch.setattr(module, "BLOCK", 12)
+    hits = np.zeros((2, 2))
+    for z, y, x in itertools.product((10, 30), (11, 33), (12, 36)):
+        block = tuple(slice(middle - 6, middle + 6) for middle in (z, y, x))
+        for count, mask, other in ((hits[0], prediction, truth), (hits[1], truth, prediction)):
+            thinned = skeletonize(mask[block])
+            count += (thinned & other[block]).sum(), thinned.sum()
+    precision, sensitivity = hits[:, 0] / hits[:, 1]
+    expected = 2 * precision * sensitivity / (precision + sensitivity)
+    assert volume_scores(prediction, truth, np.ones_like(truth))["cldice"] == pytest.approx(expected)
+    empty = np.zeros_like(truth)
+    empty[0, 0, 0] = True  # foreground that no block holds
+    assert "cldice" not in volume_scores(empty, empty, np.ones_like(truth))
+    assert volume_scores(empty, truth, np.ones_like(truth))["cldice"] == 0
 
 
 @pytest.mark.parametrize("seed", range(8))
