@@ -1,9 +1,10 @@
 """What can be measured only on a GPU: how far several workers share one card.
 
-Epochs per second of digits, abr (synthetic, or --data), behaviour and grimace (made-up clips, the latter by a resnet18)
-and expression (drawn faces, resnet18, 96 pixels) with 1, 2, 4 and 8 processes on one card. Each trains with `FoldRun`
-as a worker does, in mixed precision with the data on the card, one training of the length that its study has after the
-other; counted are the epochs that end within a common time span, after two that warm up. No database is involved.
+Epochs per second of digits, abr (synthetic, or --data), behaviour and grimace (made-up clips, the latter by a
+resnet18), surface (made-up volumes, 32 filters) and expression (drawn faces, resnet18, 96 pixels) with 1, 2, 4 and 8
+processes on one card. Each trains with `FoldRun` as a worker does, in mixed precision with the data on the card, one
+training of the length that its study has after the other; counted are the epochs that end within a common time span,
+after two that warm up. No database is involved.
 
 Takes at most --minutes; what does not fit is left out and named. Needs torch and numpy only (without scikit-learn,
 random images take the place of the digits; what needs another module that is missing is left out). Without a GPU: one
@@ -60,7 +61,7 @@ def main(words: list[str] | None = None) -> int:
     left_out: list[str] = []
     longest = 0.0
     with tempfile.TemporaryDirectory() as cache:
-        for name in ("digits", "abr", "behaviour", "grimace", "expression"):
+        for name in ("digits", "abr", "behaviour", "grimace", "surface", "expression"):
             try:
                 _task(name, Path(cache), options.data)  # the data are prepared once, before anyone needs them
             except ModuleNotFoundError as error:
@@ -155,7 +156,8 @@ def _task(name: str, cache: Path, data: Path | None) -> tasks.Task:
     if name == "abr":
         return tasks.abr(cache, data)
     others = {"digits": tasks.digits, "behaviour": tasks.behaviour}
-    return (others | {"grimace": tasks.grimace, "expression": tasks.expression})[name](cache)
+    others |= {"grimace": tasks.grimace, "surface": tasks.surface, "expression": tasks.expression}
+    return others[name](cache)
 
 
 def _name(device: str) -> str:

@@ -1,10 +1,12 @@
-"""The named configurations of a study over all its folds, the best of a search, and who always says the same.
+"""The named configurations of a study over all its folds, the best of a search, and who has learned nothing.
 
     python -m bench.questions abr --data recordings/ --trials 20
 
 Every configuration of a study that ships with hpo is trained on every fold, as a promotion would train it; the best of
 `--trials` trials is that of the real command, `hpo launch`, whose finalist is retrained on every fold. Beside the
-scores stands the majority predictor: the commonest class of a fold's training part, said of all its validation part.
+scores stands the majority predictor: the commonest class of a fold's training part, said of all its validation part; or
+the predictors that the objective itself names, by the loss of each configuration. `--at` adds what measures come to
+after some epochs.
 
 A configuration's row holds the study's metric over the folds, mean and standard deviation, and the scores of its
 targets; the metric on the training rows; what the first loss term weighs against the second, at its worst and in the
@@ -106,11 +108,13 @@ def asked(
 class Trained:
     """What one training came to, of its best epoch."""
 
-    validation: dict[str, float]
-    train: dict[str, float]
+    best: Epoch | None  #: None where none has the metric
+    epochs: tuple[Epoch, ...]
     ratios: tuple[float, float] | None  #: first term against second: worst, last
-    seconds: tuple[float, ...]  #: of each epoch
-    kept: int  #: the best epoch; 0 where none has the metric
+
+    def get(self, measure: str) -> float | None:
+        """Of the best epoch."""
+        return self.best.get(measure) if self.best else None
 
 
 def trained(asking: Asking, configuration: str, fold: int, repeat: int) -> Trained:
@@ -118,29 +122,46 @@ def trained(asking: Asking, configuration: str, fold: int, repeat: int) -> Train
     torch.set_num_threads(1)
     question = asked(*asking)
     run = question.train(configuration, question.folds[fold], repeat)
-    best = run.best
-    return Trained(
-        validation=dict(best.validation) if best else {},
-        train=dict(best.train) if best else {},
-        ratios=_ratios(run.epochs, question.objective.terms),
-        seconds=tuple(epoch.seconds for epoch in run.epochs),
-        kept=best.number if best else 0,
-    )
+    return Trained(best=run.best, epochs=tuple(run.epochs), ratios=_ratios(run.epochs, question.objective.terms))
 
 
 def row_of(name: str, runs: Sequence[Trained], question: Question) -> list[object]:
     """A configuration's row of the table."""
     metric = question.study.metric.name
-    scores = [mean_and_spread([run.validation.get(score) for run in runs]) for score in scores_of(question.study)]
-    train = mean_and_spread([run.train.get(metric) for run in runs if run.train])
+    scores = [mean_and_spread([run.get(score) for run in runs]) for score in scores_of(question.study)]
+    train = mean_and_spread([run.get(f"train.{metric}") for run in runs if run.best])
     worst, last = (_mean([run.ratios[k] for run in runs if run.ratios]) for k in (0, 1))
-    kept = ", ".join(f"{run.kept}/{len(run.seconds)}" for run in runs)
-    return [name, *scores, train, worst, last, median(chain.from_iterable(run.seconds for run in runs)), kept]
+    kept = ", ".join(f"{run.best.number if run.best else 0}/{len(run.epochs)}" for run in runs)
+    seconds = median(epoch.seconds for epoch in chain.from_iterable(run.epochs for run in runs))
+    return [name, *scores, train, worst, last, seconds, kept]
+
+
+def references_of(name: str, runs: Sequence[Trained], study: Study) -> list[list[object]]:
+    """Rows of the predictors that have learned nothing, by the loss of this configuration."""
+    first = [run.epochs[0].references for run in runs]
+    return [
+        [f"{kind}, by the loss of {name}", *_known([one[kind] for one in first], scores_of(study)), *["-"] * 5]
+        for kind in first[0]
+    ]
+
+
+def _known(found: Sequence[Mapping[str, float]], scores: Sequence[str]) -> list[str]:
+    return [mean_and_spread([one.get(score) for one in found]) for score in scores]
+
+
+def curves(name: str, runs: Sequence[Trained], measures: Sequence[str], at: Sequence[int]) -> list[list[object]]:
+    """Rows of measures after some epochs, the mean over the trainings that have got so far."""
+    rows: list[list[object]] = []
+    for measure in measures:
+        reached = [[run.epochs[n - 1].get(measure) for run in runs if len(run.epochs) >= n] for n in at]
+        means = [_mean([value for value in values if value is not None]) for values in reached]
+        rows.append([f"{name}: {measure}", *means])
+    return rows
 
 
 def scores_of(study: Study) -> list[str]:
     """The metric, and every other score that a target of the study names."""
-    named = [target.measure for target in study.targets if target.kind == "score"]
+    named = [t.measure for t in study.targets if t.kind == "score" and not t.measure.startswith("train.")]
     return list(dict.fromkeys([study.metric.name, *named]))
 
 
@@ -165,11 +186,22 @@ def mean_and_spread(scores: Sequence[float | None]) -> str:
     return f"{fmean(known):.3f}{spread}" + (f" ({len(known)} of {len(scores)})" if len(known) < len(scores) else "")
 
 
-def searched(name: str, data: Path | None, trials: int, workers: int) -> list[list[object]]:
+def searched(options: argparse.Namespace) -> list[list[object]]:
     """What `hpo launch` comes to: rows of the winner and of the baseline as it retrained them on every fold."""
-    scores = scores_of(Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve))
+    name, data, trials = options.study, options.data, options.trials
+    source = REPOSITORY / "studies" / f"{name}.yaml"
+    scores = scores_of(Study.read(source, resolve))
     with tempfile.TemporaryDirectory() as runs:
-        words = ["launch", name, "--trials", str(trials), "--workers", str(workers), "--devices", "cpu", "--no-report"]
+        said = yaml.safe_load(source.read_text())
+        for key, value in options.fixed.items():
+            group, _, short = key.partition(".")
+            said["fixed"].setdefault(group, {})[short] = value
+        if options.epochs is not None:
+            said["budget"]["epochs"] = options.epochs
+        changed = Path(runs) / f"{name}.yaml"
+        changed.write_text(yaml.safe_dump(said, sort_keys=False))
+        words = ["launch", str(changed), "--trials", str(trials), "--workers", str(options.workers)]
+        words += ["--devices", "cpu", "--no-report"]
         _hpo([*words, *([] if data is None else ["--data", str(data.absolute())])], Path(runs))
         final = json.loads(_hpo(["status", name, "--json"], Path(runs)))["final"]
     rows: list[list[object]] = []
@@ -193,10 +225,13 @@ def _hpo(words: Sequence[str], folder: Path) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = arguments("questions", __doc__)
-    parser.add_argument("study", help="that ships with hpo: abr, behaviour, digits, expression, grimace")
+    parser.add_argument("study", help="that ships with hpo: abr, behaviour, digits, expression, grimace, surface")
     parser.add_argument("--data", type=Path, help="recordings; those that the objective makes up without")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="configurations to train; all without")
     parser.add_argument("--folds", type=int, help="of the configurations; those of the study without")
+    parser.add_argument("--epochs", type=int, help="most of a training; those of the study without")
+    parser.add_argument("--at", type=int, nargs="+", default=[], metavar="EPOCH", help="of the measures of --curve")
+    parser.add_argument("--curve", nargs="+", default=["loss"], metavar="MEASURE", help="shown with --at (loss)")
     parser.add_argument(
         "--fixed", type=yaml.safe_load, default={}, help='parameters of the configurations, as "{data.max_frames: 8}"'
     )
@@ -205,20 +240,26 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time, one thread each (%(default)s)")
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory() as cache:
-        asking = (options.study, options.data, Path(cache), 1 if options.quick else None, options.folds, options.fixed)
+        epochs = 1 if options.quick else options.epochs
+        asking = (options.study, options.data, Path(cache), epochs, options.folds, options.fixed)
         question = asked(*asking)
-        rows, differences = measured(question, asking, options)
+        rows, differences, after = measured(question, asking, options)
     if options.trials:
-        rows += searched(options.study, options.data, options.trials, options.workers)
+        rows += searched(options)
     scores, terms = scores_of(question.study), [*question.objective.terms, "-", "-"]
     shares = [f"{terms[0]}/{terms[1]}, worst", "last"]
     header = ["configuration", *scores, f"training {scores[0]}", *shares, "s per epoch", "kept/trained"]
-    return conclude("questions", options, [_data(question, options), table(header, rows), "\n".join(differences)])
+    parts = [_data(question, options), table(header, rows), "\n".join(differences)]
+    parts += [table(["after epoch", *map(str, options.at)], after)] if after else []
+    return conclude("questions", options, parts)
 
 
-def measured(question: Question, asking: Asking, options: argparse.Namespace) -> tuple[list[list[object]], list[str]]:
-    """The majority predictor's row and that of every configuration; how each of these differs from the first."""
+def measured(
+    question: Question, asking: Asking, options: argparse.Namespace
+) -> tuple[list[list[object]], list[str], list[list[object]]]:
+    """Rows of who has learned nothing and of every configuration; how these differ from the first; `curves`."""
     rows: list[list[object]] = []
+    after: list[list[object]] = []
     runs: dict[str, list[Trained]] = {}
     scores = scores_of(question.study)
     if question.study.metric.name == "macro_f1":
@@ -230,10 +271,12 @@ def measured(question: Question, asking: Asking, options: argparse.Namespace) ->
         trainings = {name: [pool.submit(trained, asking, name, *case) for case in cases] for name in names}
         for name, futures in trainings.items():
             runs[name] = [future.result() for future in futures]
-            rows.append(row_of(name, runs[name], question))
+            rows += [*references_of(name, runs[name], question.study), row_of(name, runs[name], question)]
+            after += curves(name, runs[name], options.curve, options.at) if options.at else []
             print(f"  {name}: {rows[-1][1:]}", file=sys.stderr, flush=True)
     first, *others = names
-    return rows, [line for name in others for line in paired(name, runs[name], first, runs[first], scores)]
+    differences = [line for name in others for line in paired(name, runs[name], first, runs[first], scores)]
+    return rows, differences, after
 
 
 def paired(
@@ -241,9 +284,7 @@ def paired(
 ) -> Iterator[str]:
     """Differences training by training, of the same fold and repeat: what the folds have in common cancels."""
     for score in scores:
-        pairs = [
-            (run.validation.get(score), than.validation.get(score)) for run, than in zip(runs, others, strict=True)
-        ]
+        pairs = [(run.get(score), than.get(score)) for run, than in zip(runs, others, strict=True)]
         found = [a - b for a, b in pairs if a is not None and b is not None]
         if len(found) > 1:
             better = sum(value > 0 for value in found)

@@ -21,6 +21,7 @@ FOLDS = 5
 AUGMENTATION = {"augment.shift": 1.0, "augment.noise": 0.05}
 OF_CLIPS = {"augment.jitter": 0.02, "augment.temporal_drop": 0.1, "augment.roll": 5}
 OF_COLOUR_CLIPS = {"augment.flip": 0.5, "augment.brightness": 0.3, "augment.hue": 0.1, "augment.rotation": 15.0}
+OF_VOLUMES = {"augment.flip": 0.5, "augment.rotate": 0.5, "augment.noise": 0.2}
 OF_FACES = {"augment.flip": 0.5, "augment.crop": 0.1, "augment.rotation": 10.0, "augment.colour": 0.2}
 
 
@@ -67,6 +68,15 @@ def grimace(cache: Path, encoder: str = "resnet18") -> Task:
     objective = Grimace()
     arrays = open_arrays(objective, None, objective.defaults, cache)
     return _task(objective, arrays, 50, OF_COLOUR_CLIPS | {"model.encoder": encoder}, "r2")
+
+
+def surface(cache: Path, filters: int = 32) -> Task:
+    """Made-up volumes for a 3-D U-Net; needs SciPy, which a bare GPU machine may lack."""
+    from objectives.surface.objective import Surface
+
+    objective = Surface()
+    arrays = open_arrays(objective, None, objective.defaults, cache)
+    return _task(objective, arrays, 100, OF_VOLUMES | {"model.initial_filters": filters}, "dice")
 
 
 def expression(cache: Path, image_size: int = 96) -> Task:

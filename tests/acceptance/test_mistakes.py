@@ -39,7 +39,7 @@ def test_five_mistakes_in_one_message(hpo: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "texts"),
     [
-        (("launch", "nosuch"), ("no study 'nosuch'", "abr, behaviour, digits, expression, grimace")),
+        (("launch", "nosuch"), ("no study 'nosuch'", "abr, behaviour, digits, expression, grimace, surface")),
         (("launch", "nosuch.yaml"), ("nosuch.yaml: no such file",)),
         (("launch", "digits", "--devices", "tpu"), ("--devices tpu", "auto, cpu or cuda:N")),
         (("status",), ("does not exist", "hpo launch")),
