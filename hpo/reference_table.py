@@ -28,11 +28,12 @@ def beside(trained: Mapping[str, TrialRecord], metric: Metric, direction_of: Dir
     Args:
         trained: `baseline` and `best`, or one of them -> the trial.
         metric: of the study.
-        direction_of: of every measure; families of scores such as `f1.*` are left out.
+        direction_of: of every measure; families of scores such as `f1.*` are left out, but for the metric.
     """
     given = [references(trial.epochs) for trial in trained.values()]
     names = list(dict.fromkeys(name for one in given for name in one))
-    measures = {m for one in given for values in one.values() for m in values if not family_of(m, direction_of)}
+    found = {m for one in given for values in one.values() for m in values}
+    measures = [m for m in found if m == metric.name or not family_of(m, direction_of)]
     kept = [best_epoch(trial, metric) for trial in trained.values()]
     rows = []
     for measure in ordered_names(measures, metric.name):
