@@ -16,8 +16,8 @@ SAME = 1e-4
 CAPTION = (
     "Predictors that say the same whatever they are shown, on the validation rows, beside the epochs that gave "
     "baseline and best their values. A loss or score no better than theirs shows nothing learned, however good it "
-    "looks by itself. Where parameters of the loss, or the fold, differ between baseline and best, so do theirs: "
-    "then each of both has a line of its own."
+    "looks by itself. Where parameters of the loss, or the fold, differ between baseline and best, so do theirs, "
+    "on a line for each."
 )
 Row = tuple[str, ...]
 

@@ -25,6 +25,8 @@ from hpo.learned_nothing import references
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
 
+#: A reference that is more than this share of the highest value away from the lines would press them together.
+FAR = 0.5
 #: One column of a figure: what stands below it, and the epochs.
 Panel = tuple[str, Sequence[Epoch]]
 
@@ -44,7 +46,7 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
 
     Fast validations, which see a part of the rows only, are single rings beside the line. The axis is that of the
     lines: bands and rings may leave it. The weighted sum of what has learned nothing is a dotted line for each, unless
-    it would stretch that axis to more than twice its height.
+    it would stretch that axis by more than half its height.
     """
     shown = panels(trials, metric)
     figure = _columns(shown)
@@ -85,7 +87,7 @@ def _in_lines(epoch: Epoch) -> list[Mapping[str, float]]:
 def _near(epochs: Sequence[Epoch], values: Sequence[float]) -> dict[str, float]:
     """Reference -> its weighted sum of the losses, lowest first, of those that would not press the lines together."""
     found = {name: measured["loss"] for name, measured in references(epochs).items() if "loss" in measured}
-    reach = max((abs(value) for value in values), default=0.0)
+    reach = FAR * max((abs(value) for value in values), default=0.0)
     low, high = min(values, default=0.0) - reach, max(values, default=0.0) + reach
     return {name: value for name, value in sorted(found.items(), key=lambda pair: pair[1]) if low <= value <= high}
 

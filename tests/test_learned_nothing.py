@@ -22,7 +22,7 @@ from tests.test_diagnosis import F1, NOTHING, PARAMS, changed, direction_of, epo
 from tests.toy import CLASSES, Toy, toy_run
 
 LOSS = "the loss is that of a predictor that has learned nothing"
-#: As in the note of `surface`: 0.40 looks like something until the majority is known to reach 0.408 without learning.
+#: A loss of 0.40 looks like something until the majority is known to reach 0.408 without learning.
 MAJORITY = {"majority": {"loss": 0.408, "macro_f1": 0.7}, "constant": {"loss": 0.411, "macro_f1": 0.69}}
 
 
