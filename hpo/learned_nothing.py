@@ -19,8 +19,8 @@ from hpo.wording import counted, number
 #: What counts as 0.
 TINY = 1e-3
 LOSS = Metric("loss", "minimize")
-#: Share of the way from a reference to a perfect value by which the lowest loss must be better: between the 5 % by which
-#: a stuck training has moved around the majority's loss (0.39 to 0.42), and the 25 % in ten epochs of one that learns.
+#: Share of the way from a reference to a perfect value by which the lowest loss must be better. It lies between the 5 %
+#: by which a stuck training moved around the majority's loss (0.39 to 0.42) and the 25 % of one that learns (to 0.30).
 LOWEST = 0.1
 #: The same for the median of the metric, which luck in single epochs does not better.
 MEDIAN = 0.05
