@@ -56,7 +56,10 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
         notes=tuple(map(str, arrays.info.get("notes", ()))),
         counts=objective.counts(arrays),
         folds=folds,
-        warnings=(*_absent_classes(folds), *_smallfold_list(folds, largest_batch(spec, params))),
+        warnings=(
+            *(_absent_classes(folds) if objective.predicts_classes else ()),
+            *_smallfold_list(folds, largest_batch(spec, params)),
+        ),
         problems=tuple(_overlaps(split)),
     )
 

@@ -134,6 +134,8 @@ class Objective(Vocabulary, ABC):
     version: int = 1
     #: Predictors that have learned nothing from any input, such as `majority`: every training is measured against them.
     references: tuple[str, ...] = ()
+    #: False where classes say by what rows are drawn and nothing is asked about them: a fold may lack one.
+    predicts_classes: bool = True
     #: Entries of a batch that mixup blends; name `augment.mixup` in `defaults` (alpha, 0.0 = off) to offer it.
     mixed: tuple[str, ...] = ()
 

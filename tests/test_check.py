@@ -81,6 +81,21 @@ def with_fold(given: Subject, number: int, train: np.ndarray, validation: np.nda
 # -- the data
 
 
+class Drawn(Toy):
+    """Its classes are kinds of rows."""
+
+    predicts_classes = False
+
+
+def test_kinds_of_rows_may_be_missing_from_a_fold(tmp_path: Path) -> None:
+    for objective, warned in ((Toy(), True), (Drawn(), False)):
+        given = subject(tmp_path, objective)
+        fold = given.split.folds[1]
+        common = [rows[np.asarray(given.arrays["target"])[rows] == 0] for rows in (fold.train, fold.validation)]
+        found = look(with_fold(given, 1, *common))
+        assert any("class 'rare' has no row" in text for text in found.warnings) == warned
+
+
 def test_good_data_are_counted_by_fold(tmp_path: Path) -> None:
     given = subject(tmp_path)
     found = look(given)

@@ -45,6 +45,7 @@ class Surface(Objective):
     version = 1
     prepare_keys = surface_arrays.KEYS
     references = ("majority", "constant")
+    predicts_classes = False
     terms = ("dice", "focal", "boundary", "cldice", "connectivity")
     words = MappingProxyType({"data.sheets": VARIANTS, "model.encoder": ENCODERS})
     ranges = MappingProxyType(
