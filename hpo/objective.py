@@ -73,6 +73,8 @@ class Vocabulary:
     terms: tuple[str, ...]
     #: Names or patterns of scores, each with the direction that is better; `f1.*` is a family, a score per class.
     scores: Mapping[str, Direction]
+    #: Names or patterns of what `score` gives beside scores, neither good nor bad, such as the share that is predicted.
+    shares: tuple[str, ...] = ()
     #: Parameters of the group `data` that `prepare` reads; they are fixed within a study.
     prepare_keys: tuple[str, ...] = ()
     #: GROUP.KEY of a parameter that is text -> the words it may be; those of the loop are known.
@@ -97,6 +99,8 @@ class Vocabulary:
         for pattern, direction in self.scores.items():
             if fnmatchcase(bare, pattern):
                 return Metric(name, direction)
+        if any(fnmatchcase(bare, pattern) for pattern in self.shares):
+            raise KeyError(f"{name!r} is neither good nor bad, and no measure: {', '.join(self.measures())}")
         raise KeyError(f"{name!r} is neither a loss nor a score of {self.name}: {', '.join(self.measures())}")
 
     def measures(self) -> Iterator[str]:
@@ -110,7 +114,7 @@ class Vocabulary:
         names = {"name": self.name, "defaults": self.parameters(), "scores": dict(self.scores)}
         words = {key: list(allowed) for key, allowed in self.words.items()}
         ranges = {key: list(bounds) for key, bounds in self.ranges.items()}
-        names |= {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys)}
+        names |= {"terms": list(self.terms), "prepare_keys": list(self.prepare_keys), "shares": list(self.shares)}
         return names | {"words": words, "ranges": ranges}
 
     @classmethod
@@ -118,6 +122,7 @@ class Vocabulary:
         names = Vocabulary()
         names.name, names.defaults, names.scores = record["name"], record["defaults"], record["scores"]
         names.terms, names.prepare_keys = tuple(record["terms"]), tuple(record["prepare_keys"])
+        names.shares = tuple(record.get("shares", ()))
         names.words = {key: tuple(allowed) for key, allowed in record.get("words", {}).items()}
         names.ranges = {key: (low, high) for key, (low, high) in record.get("ranges", {}).items()}
         return names

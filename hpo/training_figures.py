@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import plotly.graph_objects as go
@@ -164,19 +165,26 @@ def gradients(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     return _finished(figure, shown, 400)
 
 
-def families(trials: Sequence[TrialRecord], metric: Metric, direction_of: DirectionOf) -> dict[str, list[str]]:
-    """Families of scores per class, such as `f1.*`, whose better direction is the metric's: family -> names.
+def families(
+    trials: Sequence[TrialRecord], metric: Metric, direction_of: DirectionOf, shares: Sequence[str] = ()
+) -> dict[str, list[str]]:
+    """Families of scores per class, such as `f1.*`, whose better direction is the metric's, and of shares.
+
+    Family -> names.
 
     Args:
         trials: of the study.
         metric: of the study.
         direction_of: scores and patterns of scores; None for an unknown name.
+        shares: patterns of what is neither good nor bad, such as `foreground.*`.
     """
     names = dict.fromkeys(n for _, epochs in panels(trials, metric) for e in epochs for n in e.validation)
     found: dict[str, list[str]] = {}
     for name in names:
         family = "" if _is_loss(name) or name == metric.name else family_of(name, direction_of)
-        if family and direction_of(name) == metric.direction:
+        if share := next((pattern for pattern in shares if fnmatchcase(name, pattern)), ""):
+            found.setdefault(share.removesuffix(".*"), []).append(name)
+        elif family and direction_of(name) == metric.direction:
             found.setdefault(family, []).append(name)
     return {family: members for family, members in found.items() if len(members) > 1}
 

@@ -148,7 +148,9 @@ def _plots(case: Case) -> list[Plot]:
         add("weights", "Weights of the loss terms", CAPTIONS["weights"], training_figures.weights(trials, metric))
     named = CAPTIONS["gradients"] + (CAPTIONS["terms"] if any(e.gradient_norms for e in shown) else "")
     add("gradients", "Gradient norm", named, training_figures.gradients(trials, metric))
-    for number, (family, names) in enumerate(training_figures.families(trials, metric, case.direction_of).items()):
+    shares = case.study.vocabulary.get("shares", ())
+    families = training_figures.families(trials, metric, case.direction_of, shares)
+    for number, (family, names) in enumerate(families.items()):
         drawn = training_figures.per_class(trials, metric, family, names)
         classes = _are_classes(family, names, case)
         title = f"{family} of each class" if classes else f"{family}, epoch by epoch"

@@ -96,6 +96,15 @@ def test_a_family_is_called_one_of_classes_where_its_members_are_some() -> None:
     assert all("A class that stays at 0" in caption for caption in others)
 
 
+def test_shares_are_drawn_though_they_are_neither_good_nor_bad() -> None:
+    values = {"foreground.predicted": 0.9, "foreground.true": 0.66, "odd.a": 1.0, "odd.b": 1.0}
+    epochs = [replace(e, validation={**e.validation, **values}) for e in healthy()]
+    whole = replace(case(epochs, epochs), direction_of=lambda name: None)
+    asked = replace(whole, study=replace(whole.study, vocabulary={"shares": ["foreground.*"]}))
+    found = [plot.title for plot in training_part(asked).plots if plot.key.startswith("family")]
+    assert found == ["foreground, epoch by epoch"]
+
+
 def test_what_has_learned_nothing_stands_beside_baseline_and_best() -> None:
     given = {"majority": {"loss": 2.5, "macro_f1": 0.3}}
     epochs = [replace(e, references=given if e.number == 1 else {}) for e in healthy()]

@@ -71,10 +71,9 @@ class Surface(Objective):
             **dict.fromkeys(SCORES, "maximize"),
             "component_error": "minimize",
             "foreground_error": "minimize",
-            #: Shares that are neither good nor bad: they are drawn over the epochs.
-            "foreground.*": "maximize",
         }
     )
+    shares = ("foreground.*",)
     defaults = MappingProxyType(
         {
             #: Windows.
