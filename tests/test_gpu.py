@@ -6,12 +6,13 @@ import math
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench.tasks import Task, digits
+from bench.tasks import Task, digits, surface
 from hpo.arrays import Feed
 from hpo.memory import shortage
 from hpo.objective import Epoch, Params
@@ -60,6 +61,21 @@ def test_epochs_on_the_card_repeat(tmp_path: Path) -> None:
     assert math.isclose(first.train["loss"], second.train["loss"], rel_tol=1e-3)
 
 
+def test_volumes_train_on_the_card(tmp_path: Path) -> None:
+    """Windows are cut out of fields there, 3-D convolutions have their own layout, rows have losses."""
+    task = surface(tmp_path, filters=4)
+    rows = torch.from_numpy(task.fold.validation)
+    cpu, gpu = Feed(task.arrays, torch.device("cpu")), Feed(task.arrays, torch.device("cuda:0"), resident=True)
+    for name, value in cpu.take(rows).items():
+        assert torch.equal(gpu.take(rows.to("cuda:0"))[name].cpu(), value), name
+    task = replace(task, params=Params.from_flat({**task.params.flat(), "sampling.hard_boost_cap": 3.0}))
+    expected, found = one_epoch(task, "cpu"), one_epoch(task, "cuda:0")
+    assert found.references.keys() == expected.references.keys()
+    for name, values in expected.references.items():  # no network is in them: float32 on both
+        assert found.references[name] == pytest.approx(values, rel=1e-4), name
+    assert all(math.isfinite(value) for value in (*found.train.values(), *found.validation.values()))
+
+
 def test_two_workers_share_a_card(tmp_path: Path, hpo: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     from hpo.store import Store
 
@@ -91,8 +107,8 @@ def test_a_full_card_says_what_was_asked_for_and_what_was_in_use() -> None:
 
 def one_epoch(task: Task, device: str) -> Epoch:
     """The first epoch of a training without random numbers on the device: each has a generator of its own kind."""
-    still = {"augment.shift": 0.0, "augment.noise": 0.0, "model.dropout": 0.0}
-    params = Params.from_flat(task.params.flat() | still)
+    off = {name: 0.0 for name in task.params.flat() if name.startswith("augment.")}
+    params = Params.from_flat(task.params.flat() | off | {"model.dropout": 0.0})
     feed = Feed(task.arrays, torch.device(device))
     run = FoldRun(task.objective, task.arrays, feed, task.fold, params, task.metric, epochs=12, seed=0)
     return run.epoch()
