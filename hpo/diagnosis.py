@@ -10,16 +10,14 @@ import statistics
 from collections.abc import Callable
 
 from hpo import schedule
-from hpo.class_report import majority, uneven
 from hpo.evidence import DirectionOf, finite
+from hpo.learned_nothing import learns_nothing, loss_of_nothing
 from hpo.low_score import score_is_low
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
-from hpo.symptom import LEARNED_BY, Symptom, Training, of_classes, terms_of, ways_of
-from hpo.wording import counted, number
+from hpo.symptom import LEARNED_BY, Symptom, Training, against_overfitting, terms_of, ways_of
+from hpo.wording import number
 
-#: What counts as 0.
-TINY = 1e-3
 #: A weighted term that is so many times another one in so large a share of the epochs leaves it nothing to teach.
 DOMINANT, CONSISTENT = 10.0, 0.75
 #: A training loss that has fallen by less than this share has not fallen.
@@ -37,36 +35,6 @@ SPIKE, GROWN = 10.0, 5.0
 def symptoms(training: Training) -> list[Symptom]:
     """Every symptom of one training, in the order of `CHECKS`."""
     return [found for check in CHECKS if (found := check(training)) is not None]
-
-
-def learns_nothing(training: Training) -> Symptom | None:
-    """The metric is 0, or no better than always saying the most frequent class, in most epochs after the fifth."""
-    metric = training.metric
-    late = [(v, e) for e in training.epochs if e.number > LEARNED_BY and (v := e.get(metric.name)) is not None]
-    if metric.direction != "maximize" or not late:
-        return None
-    best, epoch = max(late, key=lambda pair: pair[0])
-    middle, never = statistics.median(v for v, _ in late), len(late) > 2 and len({v for v, _ in late}) == 1
-    report = next((e.report for e in reversed(training.epochs) if e.full and e.report), None)
-    floor = majority(report, metric.name)
-    if middle <= TINY:
-        same = "no better than one answer to everything, such as the mean"  # what an R2 or a correlation of 0 says
-        why = "nothing is predicted right" if of_classes(metric.name) else same
-    elif floor is not None and middle <= floor + TINY:
-        why = f"always the most frequent class gives {number(floor)}"
-    elif never:
-        why = "it never moves, as when one answer is given to everything"
-    else:
-        return None
-    rare = [("raise", "sampling.rare_boost_cap")] if uneven(report) else []
-    ways = (("raise", "optimizer.lr"), *rare, ("raise", "loss.focal_gamma"))
-    return Symptom(
-        name="the metric learns nothing",
-        evidence=f"{metric.name} in {counted(len(late), 'epoch')} after epoch {LEARNED_BY}: median {number(middle)}, "
-        f"at most {number(best)} (epoch {epoch.number}); {why}",
-        remedy=f"look at labels and predictions first; then {ways_of(training, *ways)}, and the weight of the metric's "
-        "own loss term",
-    )
 
 
 def term_does_not_fall(training: Training) -> Symptom | None:
@@ -148,9 +116,8 @@ def overfits(training: Training) -> Symptom | None:
     seen = [text for text in (_gap(training), *_rises(training)) if text is not None]
     if not seen:
         return None
-    augment = [("raise", name) for name in training.params if name.startswith("augment.")]
-    ways = (("raise", "model.dropout"), ("raise", "optimizer.weight_decay"), *augment, ("lower", "model.width"))
-    return Symptom(name="overfitting", evidence="; ".join(seen), remedy=ways_of(training, *ways))
+    remedy = ways_of(training, *against_overfitting(training))
+    return Symptom(name="overfitting", evidence="; ".join(seen), remedy=remedy)
 
 
 def _gap(training: Training) -> str | None:
@@ -240,6 +207,7 @@ def gradient_is_unstable(training: Training) -> Symptom | None:
 
 #: Applied in this order.
 CHECKS: tuple[Callable[[Training], Symptom | None], ...] = (
+    loss_of_nothing,
     learns_nothing,
     score_is_low,
     term_does_not_fall,

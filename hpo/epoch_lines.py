@@ -35,7 +35,14 @@ def epoch_lines(epoch: Epoch, of: int, weights: Mapping[str, float]) -> Iterator
             yield f"  batches loss.{term} {epoch.train[f'loss.{term}']:.4g} ({about})"
         if ratios := epoch.ratios():
             yield f"  ratios {_pairs(ratios, 3)}"
+    yield from reference_lines(epoch)
     yield from _table(epoch.report or {}, "" if epoch.full else "(fast)")
+
+
+def reference_lines(epoch: Epoch) -> Iterator[str]:
+    """After the first epoch, what predictors that have learned nothing come to on the same validation rows."""
+    if epoch.references:
+        yield "  nothing learned | " + " | ".join(f"{name} {_pairs(found)}" for name, found in epoch.references.items())
 
 
 def epoch_values(epoch: Epoch) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hpo import schedule
 from hpo.evidence import TRAIN, family_of, finite
 from hpo.objective import Epoch
-from hpo.symptom import LEARNED_BY, Symptom, Training, of_classes, terms_of, ways_of
+from hpo.symptom import LEARNED_BY, Symptom, Training, of_classes, rules_off, terms_of, ways_of
 from hpo.wording import number
 
 #: What counts as near 0.
@@ -66,5 +66,4 @@ def _teach(low: list[str], training: Training) -> Iterator[tuple[str, str]]:
             if f"_{term}_" in f"_{score}_":
                 yield "raise", f"loss.{term}_weight"
     if any(map(of_classes, low)):
-        rules = (name for name in training.params if name.startswith("loss.") and name.endswith("_weights"))
-        yield from (("set", name) for name in rules if training.params[name] == "none")
+        yield from rules_off(training)

@@ -243,6 +243,11 @@ recordings.</p>
 {% if training.symptoms %}
 <div class="symptoms">{{ table(training.symptoms_heads, training.symptoms) }}</div>
 {% endif %}
+{% if training.references %}
+<h3>What has learned nothing</h3>
+<p class="caption">{{ training.references_caption }}</p>
+{{ table(training.references_heads, training.references, range(1, training.references_heads | length)) }}
+{% endif %}
 {% for key in plots if key in training.keys %}
 {{ plot(key) }}
 {% endfor %}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,3 +53,16 @@ def ways_of(training: Training, *ways: tuple[str, str]) -> str:
         ", ".join(f"{verb} {name} (now {number(training.params[name])})" for verb, name in known)
         or "no parameter of the study bears on it"
     )
+
+
+def rules_off(training: Training) -> Iterator[tuple[str, str]]:
+    """Rules of a loss for uneven classes, such as `loss.class_weights`, that the training goes without."""
+    rules = (name for name in training.params if name.startswith("loss.") and name.endswith("_weights"))
+    yield from (("set", name) for name in rules if training.params[name] == "none")
+
+
+def against_overfitting(training: Training) -> Iterator[tuple[str, str]]:
+    """What makes a training keep to what new rows have, too."""
+    yield from (("raise", "model.dropout"), ("raise", "optimizer.weight_decay"))
+    yield from (("raise", name) for name in training.params if name.startswith("augment."))
+    yield "lower", "model.width"

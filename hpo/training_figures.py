@@ -21,9 +21,12 @@ from hpo.figure_style import (
     trial_name,
     value_axis,
 )
+from hpo.learned_nothing import references
 from hpo.objective import Epoch, Metric
 from hpo.records import TrialRecord
 
+#: A reference that is more than this share of the highest value away from the lines would press them together.
+FAR = 0.5
 #: One column of a figure: what stands below it, and the epochs.
 Panel = tuple[str, Sequence[Epoch]]
 
@@ -42,7 +45,8 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     """Every term before weighting: training dashed with its spread as a band, validation solid.
 
     Fast validations, which see a part of the rows only, are single rings beside the line. The axis is that of the
-    lines: bands and rings may leave it.
+    lines: bands and rings may leave it. The weighted sum of what has learned nothing is a dotted line for each, unless
+    it would stretch that axis by more than half its height.
     """
     shown = panels(trials, metric)
     figure = _columns(shown)
@@ -64,6 +68,11 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     for key in keys:
         figure.add_trace(go.Scatter(x=[None], y=[None], **key), row=1, col=1)
     values = [value for part in measured for name, value in part.items() if name in names]
+    near = [_near(epochs, values) for _, epochs in shown]
+    for column, (found, (_, epochs)) in enumerate(zip(near, shown, strict=True), start=1):
+        for line in _reference_lines(found, len(epochs)):
+            figure.add_trace(line, row=1, col=column)
+    values += [value for found in near for value in found.values()]
     figure.update_yaxes(**value_axis(values, span=10))  # else the sum would press the small terms to the ground
     if figure.layout.yaxis.type == "log":  # where the lower end of a band may be next to 0, and the lines are not
         figure.update_yaxes(range=[math.log10(min(values)) - 0.2, math.log10(max(values)) + 0.2])
@@ -73,6 +82,33 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
 
 def _in_lines(epoch: Epoch) -> list[Mapping[str, float]]:
     return [epoch.train, epoch.validation] if epoch.full else [epoch.train]
+
+
+def _near(epochs: Sequence[Epoch], values: Sequence[float]) -> dict[str, float]:
+    """Reference -> its weighted sum of the losses, lowest first, of those that would not press the lines together."""
+    found = {name: measured["loss"] for name, measured in references(epochs).items() if "loss" in measured}
+    reach = FAR * max((abs(value) for value in values), default=0.0)
+    low, high = min(values, default=0.0) - reach, max(values, default=0.0) + reach
+    return {name: value for name, value in sorted(found.items(), key=lambda pair: pair[1]) if low <= value <= high}
+
+
+def _reference_lines(near: Mapping[str, float], epochs: int) -> list[go.Scatter]:
+    """Each with its name at its end: below the lowest one, above the others, which mostly lie close together."""
+    return [
+        go.Scatter(
+            x=[0, epochs],
+            y=[value, value],
+            mode="lines+text",
+            line={"color": OTHER, "width": 1.2, "dash": "dot"},
+            text=["", label(name, 20)],
+            textposition="bottom left" if place == 0 else "top left",
+            textfont={"size": 11},
+            name=f"{label(name, 20)}, nothing learned",
+            showlegend=False,
+            hovertemplate=f"{label(name, 20)}, nothing learned: %{{y:.4g}}<extra></extra>",
+        )
+        for place, (name, value) in enumerate(near.items())
+    ]
 
 
 def balance(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,12 @@ from hpo import training_figures
 from hpo.class_report import side_by_side
 from hpo.diagnosis import of_trial, symptoms
 from hpo.evidence import best_epoch
+from hpo.learned_nothing import references
 from hpo.page import Plot
 from hpo.range_edge import of_study
 from hpo.records import TrialRecord
-from hpo.symptom import Symptom, Training
+from hpo.reference_table import CAPTION, Row, beside
+from hpo.symptom import Symptom, Training, of_classes
 from hpo.verdict import Case, Rows, called
 from hpo.wording import MISSING
 
@@ -21,6 +24,8 @@ CAPTIONS = {
     "colour is overfitting of that term; a line that stays level is a term that learns nothing; a wide band (one "
     "standard deviation of the batches' means) is a term whose gradient is mostly noise. The axis is "
     "that of the lines: bands and rings may leave it.",
+    "lines of nothing": " Dotted lines are the weighted sum of what has learned nothing: a grey line at their "
+    "height has learned nothing either. One far above all other lines is left out; the table has it.",
     "balance": "How many times as large one weighted term is as another, from the training means. Around the line at 1 "
     "both teach alike; beyond the dotted lines at 10 and 0.1 for most of the training, the smaller one hardly teaches.",
     "weights": "What each term is multiplied by. A curriculum shows as a line that leaves 0 late and rises.",
@@ -29,6 +34,8 @@ CAPTIONS = {
     "terms": " Coloured lines are the gradients of single weighted terms: the largest one steers the shared layers.",
     "per_class": "Validation score of each class after every epoch; grey is the metric. A class that stays at 0 is "
     "never predicted right: it is too rare, or its labels are wrong.",
+    "family": "Validation values that belong together, after every epoch; grey is the metric. Where something is drawn "
+    "as predicted and as true, the one should come to lie on the other and stay there.",
     "fast": " Epochs that were validated on a part of the rows only are left out of the lines: they do not compare.",
 }
 UNSEEN = "not seen"
@@ -41,6 +48,9 @@ class TrainingPart:
     sentences: list[str] = field(default_factory=list)
     symptoms_heads: tuple[str, ...] = ()
     symptoms: Rows = field(default_factory=list)
+    references_caption: str = CAPTION
+    references_heads: tuple[str, ...] = ()
+    references: list[Row] = field(default_factory=list)
     report_title: str = ""
     report_heads: tuple[str, ...] = ()
     report: Rows = field(default_factory=list)
@@ -54,20 +64,22 @@ class TrainingPart:
 def training_part(case: Case) -> TrainingPart:
     """Symptoms, classification report and curves of baseline and best; empty as long as neither has an epoch."""
     part = TrainingPart()
-    trials = [t for t in (case.baseline, case.best) if t is not None and t.epochs]
-    if not trials:
+    baseline = None if case.baseline is case.best else case.baseline
+    trained = {role: t for role, t in (("baseline", baseline), ("best", case.best)) if t is not None and t.epochs}
+    if not trained:
         return part
-    _add_symptoms(part, case, trials[-1:] if case.best is case.baseline else trials)
+    _add_symptoms(part, case, trained)
+    part.references_heads, part.references = beside(trained, case.metric, case.direction_of)
     _add_report(part, case)
     part.plots = _plots(case)
     return part
 
 
-def _add_symptoms(part: TrainingPart, case: Case, trials: list[TrialRecord]) -> None:
-    roles = {id(case.baseline): "baseline", id(case.best): "best"}
+def _add_symptoms(part: TrainingPart, case: Case, trained: Mapping[str, TrialRecord]) -> None:
+    trials = list(trained.values())
     found = [{s.name: s for s in of_trial(t, case.metric, case.direction_of, case.epochs)} for t in trials]
     names = list(dict.fromkeys(name for one in found for name in one))
-    part.symptoms_heads = ("symptom", *(roles[id(t)] for t in trials), "what to try")
+    part.symptoms_heads = ("symptom", *trained, "what to try")
     for name in names:
         cells = [_cell(one.get(name), case, trial) for one, trial in zip(found, trials, strict=True)]
         remedy = next(one[name].remedy for one in found if name in one)
@@ -128,7 +140,8 @@ def _plots(case: Case) -> list[Plot]:
     def add(key: str, title: str, caption: str, figure: object) -> None:
         found.append(Plot(key=key, title=title, caption=caption, figure=figure))
 
-    add("losses", "Loss terms", CAPTIONS["losses"], training_figures.losses(trials, metric))
+    about = CAPTIONS["losses"] + CAPTIONS["lines of nothing"] * bool(references(shown))
+    add("losses", "Loss terms", about, training_figures.losses(trials, metric))
     if any(e.ratios() for e in shown):
         add("balance", "Balance of the loss terms", CAPTIONS["balance"], training_figures.balance(trials, metric))
     if any(e.weights for e in shown):
@@ -137,5 +150,13 @@ def _plots(case: Case) -> list[Plot]:
     add("gradients", "Gradient norm", named, training_figures.gradients(trials, metric))
     for number, (family, names) in enumerate(training_figures.families(trials, metric, case.direction_of).items()):
         drawn = training_figures.per_class(trials, metric, family, names)
-        add(f"family-{number}", f"{family} of each class", CAPTIONS["per_class"] + fast, drawn)
+        classes = _are_classes(family, names, case)
+        title = f"{family} of each class" if classes else f"{family}, epoch by epoch"
+        add(f"family-{number}", title, CAPTIONS["per_class" if classes else "family"] + fast, drawn)
     return found
+
+
+def _are_classes(family: str, names: list[str], case: Case) -> bool:
+    """Whether the members of a family of scores are classes: those of the data, or it is a score of right answers."""
+    classes = {str(name) for name in case.study.info.get("classes") or ()}
+    return of_classes(family) or {name.removeprefix(f"{family}.") for name in names} <= classes

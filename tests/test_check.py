@@ -32,7 +32,7 @@ from hpo.objective import Batch, DataError, Epoch, Fold, Objective, Outputs, Par
 from hpo.study import Study
 from objectives.scores import regression_scores, regression_sums
 from objectives.splits import grouped_folds, to_split
-from tests.toy import CPU, FEATURES, STUDY, Toy, ToyNet
+from tests.toy import CPU, FEATURES, STUDY, Toy, ToyNet, toy_arrays, toy_run
 
 Hpo = Callable[..., subprocess.CompletedProcess[str]]
 Invoke = Callable[..., Result]
@@ -230,6 +230,13 @@ def test_labels_that_a_term_weighs_are_not_told_as_their_number(tmp_path: Path) 
     assert any(n % 4 for n in numbers), "some weights are no whole numbers"
     expected = [f"{0.75 * n:.1f}".removesuffix(".0") for n in numbers]
     assert lines[at + 2].split() == ["number", *expected]
+
+
+def test_what_has_learned_nothing_is_said_below_the_first_epoch(tmp_path: Path) -> None:
+    first = toy_run(toy_arrays(tmp_path)).epoch()
+    lines, given = list[str](), {"majority": {"loss": 1.25}}
+    CheckView(lambda line: lines.append(str(line))).epoch(replace(first, references=given), 5)
+    assert lines[0].startswith("epoch 1/5 | ") and lines[1:] == ["  nothing learned | majority loss 1.25"]
 
 
 class Infinite(Toy):

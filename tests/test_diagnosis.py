@@ -80,7 +80,7 @@ def test_a_healthy_training_has_no_symptom() -> None:
 def test_each_check_has_a_training_that_shows_it() -> None:
     """So that a check which nobody tests is noticed."""
     assert [check.__name__ for check in diagnosis.CHECKS] == [
-        *("learns_nothing", "score_is_low", "term_does_not_fall", "term_dominates", "overfits"),
+        *("loss_of_nothing", "learns_nothing", "score_is_low", "term_does_not_fall", "term_dominates", "overfits"),
         *("stops_at_the_start", "epochs_are_noisy", "gradient_is_unstable"),
     ]
 

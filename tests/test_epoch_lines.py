@@ -7,7 +7,7 @@ from dataclasses import replace
 from sklearn.metrics import classification_report
 
 from hpo.epoch import Epoch
-from hpo.epoch_lines import epoch_lines, epoch_values, parameter_lines
+from hpo.epoch_lines import epoch_lines, epoch_values, parameter_lines, reference_lines
 from hpo.objective import LOOP_DEFAULTS, Params
 
 EPOCH = Epoch(
@@ -49,6 +49,14 @@ def test_the_spread_of_batches_and_the_ratios_come_with_the_first_and_every_tent
 def test_weights_are_said_when_they_have_changed() -> None:
     epoch = replace(EPOCH, number=2, weights={"signal": 1.0, "class": 0.25})
     assert lines(epoch)[1] == "  weights signal 1 class 0.25"
+
+
+def test_what_has_learned_nothing_is_said_once() -> None:
+    given = {"majority": {"loss": 4.25, "f1": 0.5}, "constant": {"loss": 4.125}}
+    assert lines(replace(EPOCH, references=given))[-1] == (
+        "  nothing learned | majority loss 4.25 f1 0.5 | constant loss 4.125"
+    )
+    assert list(reference_lines(EPOCH)) == []
 
 
 def test_a_fast_validation_is_called_one() -> None:

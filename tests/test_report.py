@@ -196,6 +196,16 @@ def test_a_target_that_the_retrained_baseline_misses_is_told_beside_the_search_f
     assert re.search(rf"at least 5 on every fold \| {kept} reached \| \d+ reached \| {over}", text)
 
 
+def test_what_has_learned_nothing_has_a_table_where_it_was_measured(tmp_path: Path) -> None:
+    assert "What has learned nothing" not in page(tmp_path, trials=made_up.trials())
+    given = {"majority": {"loss": 2.5, "f1.macro": 0.25}, "constant": {"loss": 2.4}}
+    trials = [replace(t, epochs=tuple(replace(e, references=given) for e in t.epochs)) for t in made_up.trials()]
+    text = page(tmp_path, trials=trials)
+    assert "What has learned nothing\n" in text and "shows nothing learned, however good it looks" in text
+    assert "measure | majority | constant | baseline | best |" in text
+    assert re.search(r"f1\.macro \| 0\.250 \| — \| 0\.446 \| 0\.600 \|", text)
+
+
 def test_ends_are_counted_with_their_texts(tmp_path: Path) -> None:
     text = page(tmp_path, trials=made_up.trials())
     assert re.search(r"pruned \| 8 \| .* below the median at epoch 4 \(trials \d+, ", text)

@@ -82,6 +82,36 @@ def test_fast_validations_are_rings_and_no_part_of_a_line() -> None:
     assert [list(t.x) for t in lines] == [[2, 4], [2, 4]]
 
 
+def with_references(epochs: Sequence[Epoch], **losses: float) -> list[Epoch]:
+    given = {name: {"loss": loss, "loss.class": 7.0} for name, loss in losses.items()}
+    return [replace(e, references=given if e.number == 1 else {}) for e in epochs]
+
+
+def test_what_has_learned_nothing_is_a_dotted_line_with_its_name() -> None:
+    """In each panel its own: weights of the loss differ between baseline and best."""
+    epochs = [by_hand(n, 5.0 - n, 1.0) for n in (1, 2, 3)]
+    best = with_references(epochs, majority=2.0, constant=1.9)
+    figure = training_figures.losses(trials(with_references(epochs, majority=4.1, constant=4.2), best), F1)
+    lines = [t for t in figure.data if t.line.dash == "dot"]
+    found = {(t.text[-1], t.xaxis): (list(t.x), list(t.y), t.textposition) for t in lines}
+    assert found == {
+        ("majority", "x"): ([0, 3], [4.1, 4.1], "bottom left"),
+        ("constant", "x"): ([0, 3], [4.2, 4.2], "top left"),
+        ("constant", "x2"): ([0, 3], [1.9, 1.9], "bottom left"),
+        ("majority", "x2"): ([0, 3], [2.0, 2.0], "top left"),
+    }
+    assert not any(t.showlegend for t in lines), "they are named where they are"
+
+
+def test_a_line_of_nothing_learned_does_not_press_the_others_together() -> None:
+    epochs = [by_hand(n, 4.0, 1.0) for n in (1, 2)]  # the highest value is 5
+    figure = training_figures.losses(trials(with_references(epochs, near=7.5, far=7.6)), F1)
+    assert {t.text[-1] for t in figure.data if t.line.dash == "dot"} == {"near"}
+    small = [by_hand(n, 0.05, 1.0) for n in (1, 2)]  # a logarithmic axis, up to 1.05
+    figure = training_figures.losses(trials(with_references(small, near=1.5)), F1)
+    assert figure.layout.yaxis.type == "log" and 1.5 < 10 ** figure.layout.yaxis.range[1] < 4
+
+
 def scored(epochs: Sequence[Epoch]) -> list[Epoch]:
     return [replace(e, validation={**e.validation, "macro_f1": 0.5, "f1.rare": 0.1, "f1.often": 0.9}) for e in epochs]
 

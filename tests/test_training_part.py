@@ -83,6 +83,31 @@ def test_every_figure_says_what_to_look_for() -> None:
     assert family.title == "f1 of each class" and "on a part of the rows only are left out" in family.caption
 
 
+def test_a_family_is_called_one_of_classes_where_its_members_are_some() -> None:
+    """Those of the data are `rest` and `walk`."""
+    values = {"foreground.predicted": 0.9, "foreground.true": 0.66, "share.rest": 0.8, "share.walk": 0.2}
+    values |= {"au_f1.AU1": 0.1, "au_f1.AU2": 0.1}
+    epochs = [replace(e, validation={**e.validation, **values}) for e in healthy()]
+    asked = replace(case(epochs, epochs), direction_of=lambda name: "minimize" if "loss" in name else "maximize")
+    found = {plot.title: plot.caption for plot in training_part(asked).plots if plot.key.startswith("family")}
+    assert list(found) == ["foreground, epoch by epoch", "share of each class", "au_f1 of each class"]
+    shares, *others = found.values()
+    assert "as predicted and as true" in shares and "class" not in shares
+    assert all("A class that stays at 0" in caption for caption in others)
+
+
+def test_what_has_learned_nothing_stands_beside_baseline_and_best() -> None:
+    given = {"majority": {"loss": 2.5, "macro_f1": 0.3}}
+    epochs = [replace(e, references=given if e.number == 1 else {}) for e in healthy()]
+    part = training_part(case(epochs, epochs))
+    assert part.references_heads == ("measure", "majority", "baseline", "best")
+    assert [row[:2] for row in part.references] == [("macro_f1", "0.300"), ("loss", "2.50")]
+    (losses,) = (plot for plot in part.plots if plot.key == "losses")
+    assert "Dotted lines" in losses.caption
+    without = training_part(case(healthy(), healthy()))
+    assert without.references == [] and "Dotted" not in without.plots[0].caption
+
+
 def test_without_an_epoch_there_is_no_such_part() -> None:
     assert training_part(Case(made_up.study(), (), (), None, made_up.direction_of)).sentences == []
 

@@ -163,6 +163,7 @@ def test_diagnose_says_what_baseline_and_best_show(launched: Launched) -> None:
     looked_at = [(t["trial"], t["configuration"], t["role"]) for t in found["trials"]]
     assert looked_at == [(0, "before", "baseline"), (1, None, "best")]
     assert (found["study"], found["metric"], found["symptoms"]) == ("toy", "accuracy", [])
+    assert [t["references"] for t in found["trials"]] == [{}, {}], "the toy has none"
     text = command(launched, "diagnose", "toy").stdout
     assert text.startswith("trial 0 (configuration before, baseline), 0 epochs\n  no epoch yet\n")
     missing = command(launched, "diagnose", "toy", "7")

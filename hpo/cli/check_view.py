@@ -13,6 +13,7 @@ from hpo.check import Estimate, Training
 from hpo.check_data import DataFindings
 from hpo.check_list import Item
 from hpo.check_subject import Subject
+from hpo.epoch_lines import reference_lines
 from hpo.objective import Epoch
 from hpo.study import Study
 from hpo.wording import duration
@@ -123,6 +124,8 @@ class CheckView:
         values = " | ".join(f"{part} " + " ".join(f"{n} {v:.4g}" for n, v in s.items()) for part, s in both if s)
         rates = f"lr {epoch.lr:.3g} gradient {epoch.gradient_norm:.3g} {epoch.seconds:.2f} s"
         self._write(f"epoch {epoch.number}/{most} | {values} | {rates}")
+        for line in reference_lines(epoch):
+            self._write(line)
 
     def best(self, metric: str, epoch: Epoch | None) -> None:
         if epoch is not None:

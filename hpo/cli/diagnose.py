@@ -31,12 +31,14 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
     \b
     --json prints one object:
       study, metric
-      trials     trial, configuration, role (baseline, best or null), epochs, and symptoms: name,
-                 evidence, remedy
+      trials     trial, configuration, role (baseline, best or null), epochs, references: what has
+                 learned nothing -> its validation losses and scores, and symptoms: name, evidence,
+                 remedy
       symptoms   of the whole study, alike
     """
     from hpo.diagnosis import of_trial
     from hpo.evidence import baseline_trial, best_trial
+    from hpo.learned_nothing import references
     from hpo.objective import Metric
     from hpo.range_edge import of_study, ranges
     from hpo.stored import as_launched, direction_of
@@ -57,7 +59,8 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
         role = [name for name, one in roles.items() if one is not None and one.number == t.number]
         seen = [asdict(symptom) for symptom in of_trial(t, metric, partial(direction_of, record), spec.budget.epochs)]
         names = {"trial": t.number, "configuration": t.configuration, "role": " and ".join(role) or None}
-        found["trials"].append({**names, "epochs": len(t.epochs), "symptoms": seen})
+        given = {"epochs": len(t.epochs), "references": references(t.epochs)}
+        found["trials"].append({**names, **given, "symptoms": seen})
     study_wide = of_study(trials, metric, ranges(spec.space)) if trial is None else []
     found["symptoms"] = [asdict(symptom) for symptom in study_wide]
     if as_json:

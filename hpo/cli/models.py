@@ -86,6 +86,14 @@ def evaluate(
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @WITH
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
+@click.option(
+    "--files",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Also write what the rows together make, such as a TIFF per predicted volume, into DIR; files of the same "
+    "name are replaced. For objectives whose rows are parts of recordings.",
+)
 @OWN
 @DEVICE
 @placed
@@ -94,6 +102,7 @@ def predict(
     data: Path | None,
     others: tuple[Path, ...],
     output: Path,
+    folder: Path | None,
     objective: str | None,
     device: str,
     place: Place,
@@ -104,17 +113,35 @@ def predict(
 
     \b
     hpo predict runs/models/abr-1a2b3c4d/trial-0012 new_recordings/ -o predicted.csv
+    hpo predict runs/models/surface-5e6f7a8b/trial-0003 scans/ -o predicted.csv --files predicted_volumes/
     """
-    from hpo.files import write_whole
+    from hpo.files import make_folder, write_whole
     from hpo.predictions import as_csv, extent
+    from hpo.wording import counted
 
-    asked = _as_one(_loaded(model, others, None, device, objective))
+    models = _loaded(model, others, None, device, objective)
+    asked = _as_one(models)
     arrays = asked.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
         click.echo(f"note: {note}", err=True)
-    table = asked.predict(arrays)
+    if folder is not None:
+        first = models[str(model)].objective
+        if first.whole(arrays) is None:
+            raise Mistake(f"{first.name} writes no files: its rows are no parts of something larger; leave --files out")
+        make_folder(folder)
+    before = _files(folder)
+    table = asked.predict(arrays, folder)
+    written = _files(folder).items() - before.items()
     write_whole(output, as_csv(table).encode())
     click.echo(f"{extent(table)} -> {output}")
+    if folder is not None:
+        click.echo(f"{counted(len(written), 'file')} -> {folder}")
+
+
+def _files(folder: Path | None) -> dict[Path, tuple[int, int, int]]:
+    """Each file in a folder with what writing it again changes."""
+    paths = [path for path in folder.rglob("*") if path.is_file()] if folder else []
+    return {path: ((stat := path.stat()).st_ino, stat.st_mtime_ns, stat.st_size) for path in paths}
 
 
 def _loaded(
