@@ -52,7 +52,7 @@ class Surface(Objective):
             "data.patch": (8, 512),
             "data.overlap": (0, 0.9),
             "model.initial_filters": (1, None),
-            "model.depth": (1, 7),
+            "model.depth": (2, 7),
             "loss.focal_alpha": (0, 1),
             "loss.skeleton_steps": (1, 20),
             "augment.flip": (0, 1),
