@@ -263,6 +263,13 @@ def test_windows_that_cannot_be_halved_so_often(patch: int, depth: int, multiple
         Surface().model(params(data__patch=patch, model__depth=depth), STATISTICS)
 
 
+def test_the_least_depth_that_a_study_may_ask_for_is_that_of_a_net() -> None:
+    least = Surface.ranges["model.depth"][0]
+    Surface().model(params(model__depth=least), STATISTICS)
+    with pytest.raises(ValueError, match=r"model\.depth is at least 2"):
+        Surface().model(params(model__depth=least - 1), STATISTICS)
+
+
 def test_images_of_another_type_do_not_fit_a_model() -> None:
     said = Surface().misfit({"dtype": "uint16"}, {"dtype": "uint8"})
     assert said == "the images are uint16; the model was trained on uint8: save them as that"
