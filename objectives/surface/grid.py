@@ -42,5 +42,6 @@ def importance(patch: int) -> np.ndarray:
 
 def _starts(size: int, patch: int, overlap: float) -> list[int]:
     last = size - patch
-    count = 1 + math.ceil(last / max(1, math.floor(patch * (1 - overlap))))
+    step = max(1, math.floor(patch * (1 - overlap) + 1e-9))  # 20 * (1 - 0.9) is a little less than 2
+    count = 1 + math.ceil(last / step)
     return np.linspace(0, last, count).round().astype(int).tolist()

@@ -53,7 +53,7 @@ class Surface(Objective):
             "data.patch": (8, 512),
             "data.overlap": (0, 0.9),
             "model.initial_filters": (1, None),
-            "model.depth": (1, 7),
+            "model.depth": (2, 7),
             "loss.focal_alpha": (0, 1),
             "loss.skeleton_steps": (1, 20),
             "augment.flip": (0, 1),
@@ -213,7 +213,8 @@ class Surface(Objective):
 
     def report(self, sums: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         """Precision, recall, F1 and support, in voxels, of background and foreground."""
-        hits, invented, missed, rest = (float(value) for value in sums["voxels"])
+        # where every voxel of the validation volumes is ignored there are no sums
+        hits, invented, missed, rest = (float(value) for value in sums.get("voxels", np.zeros(4)))
         each = {"background": (rest, missed, invented), "foreground": (hits, invented, missed)}
         return {name: _precision_recall(*outcomes) for name, outcomes in each.items()}
 

@@ -1,4 +1,4 @@
-"""Folds that leave whole groups of volumes out, dealt so that windows of every share of foreground are in them all."""
+"""Folds that leave whole groups of volumes out, dealt so that each has windows of every share of foreground."""
 
 from __future__ import annotations
 
