@@ -16,7 +16,7 @@ import torch
 from hpo.arrays import Arrays
 from hpo.final_model import FinalModel, ModelError, open_for
 from hpo.measure import forward
-from hpo.objective import Batch, Objective, Outputs
+from hpo.objective import Batch, Objective, Outputs, Whole
 
 
 class Ensemble(torch.nn.Module):
@@ -64,9 +64,9 @@ class Ensemble(torch.nn.Module):
         found = self._one.evaluate(arrays, rows)
         return {name: value for name, value in found.items() if name != "loss" and not name.startswith("loss.")}
 
-    def predict(self, arrays: Arrays, folder: Path | None = None) -> dict[str, np.ndarray]:
+    def predict(self, arrays: Arrays, whole: Whole | None = None) -> dict[str, np.ndarray]:
         """As `FinalModel.predict`."""
-        return self._one.predict(arrays, folder)
+        return self._one.predict(arrays, whole)
 
 
 class _Combined(torch.nn.Module):

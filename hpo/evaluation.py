@@ -72,8 +72,12 @@ def evaluate(
         by_class: whether to score the rows of each class by themselves, too.
 
     Raises:
-        ModelError: models cannot be combined, or what a folder says of rows or targets cannot be true.
+        ModelError: models cannot be combined, what a folder says of rows or targets cannot be true, or rows of a class
+            are asked for that are parts of something larger.
     """
+    objective = next(iter(models.values())).objective
+    if by_class and objective.whole(arrays) is not None:
+        raise ModelError(f"--by-class: rows of {objective.name} are scored together, not class by class; leave it out")
     unseen = {name: part for name, model in models.items() if (part := _unseen(model, arrays)) is not None}
     known = all(models[name].rows(arrays.fingerprint) is not None for name in unseen)
     chosen, note = _chosen(unseen, [name for name in models if name not in unseen], known, len(arrays), rows)

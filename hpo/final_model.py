@@ -15,7 +15,7 @@ from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import forward, measure
 from hpo.model_config import problems_of
 from hpo.model_folder import OWN_CODE, PARTS, ROWS, RowsOf
-from hpo.objective import Batch, DataError, Objective, Outputs, Params
+from hpo.objective import Batch, DataError, Objective, Outputs, Params, Whole
 from hpo.out_of_fold import predict
 from hpo.predictions import long
 from hpo.resolve import built_in, resolve
@@ -100,14 +100,14 @@ class FinalModel(torch.nn.Module):
         whole = self.objective.whole(arrays)
         return measure(self.network, batches, self.objective, self.params, statistics, self.info, whole).values
 
-    def predict(self, arrays: Arrays, folder: Path | None = None) -> dict[str, np.ndarray]:
+    def predict(self, arrays: Arrays, whole: Whole | None = None) -> dict[str, np.ndarray]:
         """`row`, counted from 0, columns that identify it, those of its predictions; see `hpo.predictions.long`.
 
         Args:
             arrays: prepared data, which may lack labels.
-            folder: where the objective writes what it makes of wholes, see `Objective.whole`; None = nowhere.
+            whole: of the objective and these data, to hear of the files that it writes; None = one that writes none.
         """
-        device, whole = next(self.network.parameters()).device, self.objective.whole(arrays, folder)
+        device, whole = next(self.network.parameters()).device, whole or self.objective.whole(arrays)
         predicted = predict(self.network, self._batches(arrays, device, None), self.objective, self.info, whole)
         which = {"row": np.arange(len(arrays))}
         return long(which | self.objective.identify(arrays) | predicted | which)

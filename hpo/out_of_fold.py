@@ -88,8 +88,9 @@ def _examples(run: FoldRun, stop: Callable[[], bool]) -> dict[str, np.ndarray]:
     """What the objective shows of some validation rows."""
     rows = example_rows(run.objective.example_kinds(run.arrays), run.fold.validation, run.seed)
     with torch.inference_mode():
-        (batch,) = _batches(run, rows, stop, whole=True)
-        shown = run.objective.examples(forward(run.model, batch), batch, run.arrays.info)
+        batches = _batches(run, rows, stop)
+        parts = [run.objective.examples(forward(run.model, batch), batch, run.arrays.info) for batch in batches]
+    shown = join(parts)
     if not shown:
         return {}
     return {**shown, "row": rows, "fold": np.full(len(rows), run.fold.index)}
@@ -106,10 +107,9 @@ def example_rows(kinds: np.ndarray, rows: np.ndarray, seed: int) -> np.ndarray:
     return np.sort(shuffled[np.argsort(turn, kind="stable")[:EXAMPLES]])
 
 
-def _batches(run: FoldRun, rows: np.ndarray, stop: Callable[[], bool], *, whole: bool = False) -> Iterator[Batch]:
+def _batches(run: FoldRun, rows: np.ndarray, stop: Callable[[], bool]) -> Iterator[Batch]:
     index = torch.from_numpy(rows).to(run.device if run.feed.resident else "cpu")
-    parts = (index,) if whole else index.split(4 * int(run.params.data["batch_size"]))
-    for batch in run.feed.batches(parts):
+    for batch in run.feed.batches(index.split(4 * int(run.params.data["batch_size"]))):
         if stop():
             raise Interrupted
         yield batch

@@ -109,9 +109,12 @@ def boosted_weights(counts: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarr
     return weights / weights.sum() if rare.any() else None
 
 
-def part(rows: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """A fixed share of the rows, at least one of them, in their order."""
+def part(rows: np.ndarray, share: float, generator: np.random.Generator, *, neighbours: bool = False) -> np.ndarray:
+    """A fixed share of the rows, at least one of them, in their order; neighbours where they are parts of wholes."""
     size = min(len(rows), max(1, round(share * len(rows))))
+    if neighbours and size:
+        first = int(generator.integers(len(rows) - size + 1))
+        return rows[first : first + size]
     return np.sort(generator.choice(rows, size=size, replace=False))
 
 

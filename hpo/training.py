@@ -43,6 +43,13 @@ def seed_for(seed: int, repeat: int, fold: int, epoch: int, stream: int) -> int:
     return int(words[0]) << 31 ^ int(words[1])
 
 
+def channels_last(model: torch.nn.Module) -> None:
+    """Lay the weights of 2-D convolutions out as a GPU reads them fastest; those of 3-D ones have no such layout."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.to(memory_format=torch.channels_last)
+
+
 class FoldRun:
     """One model training on one fold. The caller advances it: `while not run.finished: run.epoch()`.
 
@@ -106,11 +113,8 @@ class FoldRun:
             model = start.network(objective, params, seed_of_weights)
         self._on_gpu = self.device.type == "cuda"
         self.model = model.to(self.device)
-        for module in self.model.modules():
-            if self._on_gpu and isinstance(
-                module, torch.nn.Conv2d
-            ):  # weights of Conv3d have another layout of the name
-                module.to(memory_format=torch.channels_last)
+        if self._on_gpu:
+            channels_last(self.model)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self._parameters,
@@ -127,7 +131,9 @@ class FoldRun:
         cap = params.sampling["hard_boost_cap"]
         self._row_losses = RowLosses(self.fold.train, cap) if cap > 1 else None
         self._heard: list[Tensor] = []  #: of the epoch under way, losses of the rows of each batch
-        self._fast_rows = part(fold.validation, validation.fast_share, np.random.default_rng(self._seed(0, FAST)))
+        fast = np.random.default_rng(self._seed(0, FAST))
+        neighbours = objective.whole(arrays) is not None
+        self._fast_rows = part(fold.validation, validation.fast_share, fast, neighbours=neighbours)
 
     @property
     def finished(self) -> bool:
@@ -241,7 +247,7 @@ class FoldRun:
         generator = torch.Generator(self.device).manual_seed(self._seed(number, AUGMENT))
         ledger = Ledger(self.objective, self.params)
         steps = math.ceil(len(self.fold.train) / self.params.data["batch_size"])
-        lr, self._heard = 0.0, []
+        lr = 0.0
         for step, batch in enumerate(self.training_batches(number, generator)):
             lr = self.schedule.lr(number - 1 + (step + 1) / steps)
             ledger.add(*self.step(batch, lr, weights, generator))
@@ -254,6 +260,7 @@ class FoldRun:
         """The batches of an epoch in its order, augmented with draws from the generator; dropout is seeded, too."""
         self.model.train()
         torch.manual_seed(self._seed(number, DROPOUT))
+        self._heard = []
         for batch in self._batches(self._drawn(number), self.params.data["batch_size"]):
             yield self.objective.augment(batch, self.params, generator)
 

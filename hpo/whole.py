@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,11 @@ class Whole(ABC):
     @abstractmethod
     def finish(self) -> Sums:
         """After the last batch: what the last whole comes to."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that have been written, of each whole; each appears complete, by rename."""
+        return ()
 
     def columns(self) -> dict[str, np.ndarray]:
         """After `finish`: further columns `[row]` of the predictions, a line per row that came, of their wholes."""

@@ -92,7 +92,7 @@ def evaluate(
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Also write what the rows together make, such as a TIFF per predicted volume, into DIR; files of the same "
-    "name are replaced. For objectives whose rows are parts of recordings.",
+    "name are replaced; DIR lies outside of DATA. For objectives whose rows are parts of recordings.",
 )
 @OWN
 @DEVICE
@@ -119,29 +119,35 @@ def predict(
     from hpo.predictions import as_csv, extent
     from hpo.wording import counted
 
+    if folder is not None and data is not None:
+        _keep_apart(folder, data)
     models = _loaded(model, others, None, device, objective)
     asked = _as_one(models)
     arrays = asked.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
         click.echo(f"note: {note}", err=True)
+    first = models[str(model)].objective
+    whole = first.whole(arrays, folder)
     if folder is not None:
-        first = models[str(model)].objective
-        if first.whole(arrays) is None:
+        if whole is None:
             raise Mistake(f"{first.name} writes no files: its rows are no parts of something larger; leave --files out")
         make_folder(folder)
-    before = _files(folder)
-    table = asked.predict(arrays, folder)
-    written = _files(folder).items() - before.items()
+    table = asked.predict(arrays, whole)
     write_whole(output, as_csv(table).encode())
     click.echo(f"{extent(table)} -> {output}")
-    if folder is not None:
-        click.echo(f"{counted(len(written), 'file')} -> {folder}")
+    if whole is not None and folder is not None:
+        click.echo(f"{counted(len(whole.files), 'file')} -> {folder}")
 
 
-def _files(folder: Path | None) -> dict[Path, tuple[int, int, int]]:
-    """Each file in a folder with what writing it again changes."""
-    paths = [path for path in folder.rglob("*") if path.is_file()] if folder else []
-    return {path: ((stat := path.stat()).st_ino, stat.st_mtime_ns, stat.st_size) for path in paths}
+def _keep_apart(folder: Path, data: Path) -> None:
+    """What is written has the names of what is read.
+
+    Raises:
+        Mistake: a file of the data could be replaced by what is predicted from it.
+    """
+    written, read = folder.resolve(), data.resolve()
+    if written in (read, read.parent if read.is_file() else read) or read in written.parents:
+        raise Mistake(f"--files {folder} lies in the data, {data}, whose files it could replace: name another folder")
 
 
 def _loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ class Blended(Whole):
     def __init__(self, arrays: Arrays, folder: Path | None) -> None:
         self._arrays, self._folder = arrays, folder
         self._importance = importance(arrays.info["patch"])
+        self._files: list[Path] = []
         self._volume: int | None = None
         self._seen: set[int] = set()
         self._windows: list[int] = []  #: of each volume that came, how many
@@ -67,6 +69,11 @@ class Blended(Whole):
     def finish(self) -> Sums:
         """Score the last volume."""
         return self._closed()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """A TIFF of each volume that is complete."""
+        return tuple(self._files)
 
     def columns(self) -> dict[str, np.ndarray]:
         """`volume.NAME` of each window's volume; NaN where it could not be computed."""
@@ -93,7 +100,8 @@ class Blended(Whole):
         weight = self._weight[inside]
         prediction = self._said[inside] > 0.5 * weight
         if self._folder is not None:
-            _write(self._folder / f"{about['name']}.tif", prediction)
+            self._files.append(self._folder / f"{about['name']}.tif")
+            _write(self._files[-1], prediction)
         valid = (label != IGNORED) & (weight > 0)
         del self._said, self._weight, weight  # scores need the room
         if not valid.any():
@@ -123,4 +131,9 @@ def _added(first: Sums, second: Sums) -> Sums:
 def _write(path: Path, prediction: np.ndarray) -> None:
     import tifffile
 
-    tifffile.imwrite(path, prediction.astype(np.uint8), compression="zlib", photometric="minisblack")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        tifffile.imwrite(beside, prediction.astype(np.uint8), compression="zlib", photometric="minisblack")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

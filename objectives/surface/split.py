@@ -1,4 +1,4 @@
-"""Folds that leave whole groups of volumes out, dealt so that each has windows of every share of foreground."""
+"""Folds that leave whole groups of volumes out, each with volumes of little, some and much foreground."""
 
 from __future__ import annotations
 
@@ -6,19 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpo.objective import Split
+from hpo.objective import DataError, Split
 from objectives import splits
 
 if TYPE_CHECKING:
     from hpo.arrays import Arrays
 
+#: Kinds of volumes, equally many of each, by their share of foreground.
+KINDS = 3
+
 
 def split(arrays: Arrays, folds: int, seed: int) -> Split:
-    """Deal groups to folds; none is set aside for a test, since there are few.
+    """Deal groups to folds by their volumes, however these are cut into windows; none is set aside for a test.
 
     Raises:
-        DataError: fewer groups than folds.
+        DataError: fewer groups than folds, or groups in which nothing is labelled: their fold would have no score.
     """
-    kinds = arrays["stratum"][:, None] == np.arange(len(arrays.info["classes"]))
-    number = splits.grouped_folds(arrays["group"], kinds, folds, seed, arrays.info["groups"])
-    return splits.to_split(number, folds)
+    info, volume = arrays.info, np.asarray(arrays["volume"])
+    labelled, foreground = (np.bincount(volume, arrays[name]) for name in ("labelled", "foreground"))
+    group = np.asarray([info["groups"].index(about["group"]) for about in info["volumes"]])
+    empty = [name for number, name in enumerate(info["groups"]) if not labelled[group == number].any()]
+    if empty:
+        named = f"{'group' if len(empty) == 1 else 'groups'} {', '.join(map(str, empty))}"
+        way = "a fold of theirs could not be scored; take their volumes out of train.csv"
+        raise DataError(f"no voxel is labelled in {named}: {way}")
+    rank = np.argsort(np.argsort(foreground / np.maximum(labelled, 1), kind="stable"), kind="stable")
+    kinds = (rank * KINDS // len(rank))[:, None] == np.arange(KINDS)
+    number = splits.grouped_folds(group, kinds, folds, seed, info["groups"])
+    return splits.to_split(number[volume], folds)
