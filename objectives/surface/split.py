@@ -43,8 +43,6 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
 def _too_few(groups: Sequence[object], volumes: int, folds: int) -> str:
     text = f"{folds} folds need at least {folds} groups, the data have {len(groups)}: {some(list(map(str, groups)))}"
     fewer = f"ask for fewer, folds: {{count: {len(groups)}}}, or " if len(groups) > 1 else ""
-    single = (
-        "; or give each volume its id as group in train.csv, knowing that volumes of one scroll are alike, so that "
-    )
-    parted = f"{single}scores are then too good" if volumes >= folds else ""
+    single = "or give each volume its id in a column group of train.csv; since volumes of a scroll are alike, scores"
+    parted = f"; {single} are then too good" if volumes >= folds else ""
     return f"{text}; {fewer}add volumes of more groups{parted}"

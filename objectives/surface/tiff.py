@@ -168,7 +168,7 @@ def _series(path: Path, tiff: TiffFile) -> TiffPageSeries:
         text = f"{series.ndim} axes ({series.axes}, {_by(series.shape)})"
         raise DataError(f"{path}: {text}; {_ALONE}")
     if len(noted := _noted(series)) > 3:
-        text = f"written as {len(noted)} axes ({_by(noted)}), of which only the last two show in its pages"
+        text = f"written as an array of {len(noted)} axes ({_by(noted)}), as of several volumes or channels"
         raise DataError(f"{path}: {text}; {_ALONE}")
     return series
 

@@ -179,8 +179,8 @@ def test_volumes_that_are_there_twice(tmp_path: Path) -> None:
         *[
             (
                 tiff(np.zeros((2, 6, 10, 12), np.uint8), **how),
-                "written as 4 axes (2 x 6 x 10 x 12), of which only the last two show in its pages; save slices, lines "
-                "and columns alone",
+                "written as an array of 4 axes (2 x 6 x 10 x 12), as of several volumes or channels; save slices, "
+                "lines and columns alone",
             )
             for how in ({}, {"compression": "zlib"}, {"metadata": None, "description": "shape=(2, 6, 10, 12)"})
         ],
