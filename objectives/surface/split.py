@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpo.objective import DataError, Split
 from objectives import splits
+from objectives.problems import some
 
 if TYPE_CHECKING:
     from hpo.arrays import Arrays
@@ -32,5 +34,15 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
         raise DataError(f"no voxel is labelled in {named}: {way}")
     rank = np.argsort(np.argsort(foreground / np.maximum(labelled, 1), kind="stable"), kind="stable")
     kinds = (rank * KINDS // len(rank))[:, None] == np.arange(KINDS)
+    if len(info["groups"]) < folds:
+        raise DataError(_too_few(info["groups"], len(info["volumes"]), folds))
     number = splits.grouped_folds(group, kinds, folds, seed, info["groups"])
     return splits.to_split(number[volume], folds)
+
+
+def _too_few(groups: Sequence[object], volumes: int, folds: int) -> str:
+    text = f"{folds} folds need at least {folds} groups, the data have {len(groups)}: {some(list(map(str, groups)))}"
+    fewer = f"ask for fewer, folds: {{count: {len(groups)}}}, or " if len(groups) > 1 else ""
+    single = "or give each volume its id in a column group of train.csv; since volumes of a scroll are alike, scores"
+    parted = f"; {single} are then too good" if volumes >= folds else ""
+    return f"{text}; {fewer}add volumes of more groups{parted}"

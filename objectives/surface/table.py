@@ -92,6 +92,9 @@ def _checked(rows: Sequence[Row], column: str) -> tuple[list[Mistake], list[Row]
         if not row.name:
             wrong.append(Mistake(row.line, "id is empty; every row needs one", "id"))
             continue
+        if row.name in (".", "..") or "/" in row.name or "\\" in row.name:
+            wrong.append(Mistake(row.line, f"id {row.name!r}: an id is a file's name without folder", "folder"))
+            continue
         same = names.setdefault(row.name.casefold(), row)
         if same is not row:
             alike = "" if same.name == row.name else f" but for capitals ({same.name!r})"

@@ -5,13 +5,15 @@ tiles, every compression of imagecodecs, BigTIFF, either order of bytes, hyperst
 for every slab and closed after it: a source may hold more of them than a process may have open.
 
 A file that names others, as OME and Micro-Manager do, is read alone: nothing outside the source is opened. The shape
-that tifffile itself notes in a file is not heeded, since programs that crop a file may leave the old one in it; nor
-does what tifffile logs reach the terminal: an error of the log is an error of the file.
+that tifffile itself notes in a file is not trusted, since programs that crop a file may leave the old one in it: one of
+more axes than three is heeded where it fits the pages, and only to refuse them. Nor does what tifffile logs reach the
+terminal: an error of the log is an error of the file.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +32,14 @@ ENDINGS = (".tif", ".tiff")
 _BEGINS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 #: ImageJ shows no more channels in one picture; tifffile calls slices channels where nobody names the axes.
 _MOST_CHANNELS = 7
+#: The shape that tifffile notes in a description, in its present form and its old one.
+_NOTE = re.compile(r'(?:\{"shape": \[|shape=\()([0-9, ]+)')
 _AGAIN = "copy or export it again"
+_ALONE = "save slices, lines and columns alone"
+
+
+class SingleSliceError(DataError):
+    """A file holds one slice where a stack should be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +71,8 @@ def _of_pages(path: Path) -> Stack:
     with _opened(path) as tiff:
         series = _series(path, tiff)
         if series.ndim == 2:
-            text = "a single 2-D image; save all slices of a volume as pages of one file, or as files in a folder of"
-            raise DataError(f"{path}: {text} the volume's name")
+            text = f"a single 2-D image ({_by(series.shape)}); save all slices of a volume as pages of one file, or as"
+            raise SingleSliceError(f"{path}: {text} files in a folder of the volume's name")
         slices, lines, columns = series.shape
         shape, dtype = (slices, lines, columns), np.dtype(series.dtype)
         if series.dataoffset is not None:
@@ -157,8 +166,19 @@ def _series(path: Path, tiff: TiffFile) -> TiffPageSeries:
         raise DataError(f"{path}: {channels} channels; save the one that shows the surface")
     if series.ndim not in (2, 3) or not series.axes.endswith("YX"):
         text = f"{series.ndim} axes ({series.axes}, {_by(series.shape)})"
-        raise DataError(f"{path}: {text}; save slices, lines and columns alone")
+        raise DataError(f"{path}: {text}; {_ALONE}")
+    if len(noted := _noted(series)) > 3:
+        text = f"written as an array of {len(noted)} axes ({_by(noted)}), as of several volumes or channels"
+        raise DataError(f"{path}: {text}; {_ALONE}")
     return series
+
+
+def _noted(series: TiffPageSeries) -> list[int]:
+    """The axes longer than 1 that tifffile noted when it wrote the pages; none where the note is not of these."""
+    found = _NOTE.match(series.keyframe.shaped_description or "")
+    axes = [int(length) for length in re.findall("[0-9]{1,9}", found[1])] if found else []
+    fits = math.prod(axes) == series.size and tuple(axes[-2:]) == series.shape[-2:]
+    return [length for length in axes if length > 1] if fits else []
 
 
 def _kind(shape: Sequence[int], dtype: np.dtype | None) -> str:

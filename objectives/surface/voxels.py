@@ -35,6 +35,10 @@ class Seen:
         each = [f"{value} ({_voxels(self.counts[value])}, first in slice {at})" for value, at in self.first.items()]
         return f"label values other than 0, 1 and 2: {some(each, 4)}; {self._way_out()}"
 
+    def kind(self) -> str:
+        """Equal in labels that share a mistake: one wrong value, or objects, whose numbers differ."""
+        return f"{self._way_out()} {set(self.first) if len(self.first) == 1 else ''}"
+
     def _way_out(self) -> str:
         wanted = f"{BACKGROUND} is background, {FOREGROUND} foreground, {IGNORED} ignored"
         if set(self.first) == {255} and not self.counts[FOREGROUND]:

@@ -78,6 +78,23 @@ def test_slices_may_have_been_written_one_by_one(tmp_path: Path, compression: st
     np.testing.assert_array_equal(whole(stack.slab, stack.shape), voxels)
 
 
+@pytest.mark.parametrize(
+    "note",
+    [
+        '{"shape": [2, 10, 10, 12]}',
+        '{"shape": [2, 3, 12, 10]}',
+        '{"shape": [1, 1, 6, 10, 12]}',
+        '{"shape": [2, "',
+        "shape=(",
+    ],
+)
+def test_a_noted_shape_of_other_pages_is_not_heeded(tmp_path: Path, note: str) -> None:
+    """As programs leave it that crop or turn a stack; axes of length 1 are none."""
+    write_file(tmp_path / "a.tif", picture(0), metadata=None, description=note)
+    (own,) = read(tmp_path).volumes
+    np.testing.assert_array_equal(whole(own.image, own.shape), picture(0))
+
+
 def test_a_folder_of_slices_is_a_stack(tmp_path: Path) -> None:
     """Numbers in names count as numbers: slice 2 comes before slice 10."""
     image, label = picture(3, (12, 8, 9)), sheet(3, (12, 8, 9))

@@ -107,15 +107,16 @@ def test_what_is_wrong_with_the_table(tmp_path: Path, table: str | bytes, expect
 
 def test_ids_without_files(tmp_path: Path) -> None:
     """With what may have been meant: capitals, a slip, the ending, one that nothing else names."""
-    table = "id,scroll_id\nOvule,s\novule2.tif,s\nsherd,s\nc,s\n../a,s\n"
+    table = "id,scroll_id\nOvule,s\novule2.tif,s\nsherd,s\nc,s\nno.tif,s\n"
     images = {"a.tif": None, "ovule.tif": picture(0), "ovule2.tif": picture(0), "shard.tif": picture(0)}
     folder = write_folder(tmp_path / "scroll", table, images=images, labels={"sherd.tif": sheet(0), "c.tif": None})
     way_out = "copy it there, correct the id, or take out the row"
     assert problems(folder) == [
-        "train.csv names 4 volumes without a TIFF in train_images/: 'Ovule' in line 2 (ovule?), 'ovule2.tif' in line 3 "
-        f"(ovule2?), 'sherd' in line 4 (shard?), '../a' in line 6; {way_out}",
-        "train.csv names 4 volumes without a TIFF in train_labels/: 'Ovule' in line 2, 'ovule2.tif' in line 3, 'c' in "
-        f"line 5, '../a' in line 6; {way_out}",
+        "train.csv, line 3: id 'ovule2.tif': ids are written without .tif",
+        "train.csv names 3 volumes without a TIFF in train_images/: 'Ovule' in line 2 (ovule?), 'sherd' in line 4 "
+        f"(shard?), 'no.tif' in line 6; {way_out}",
+        "train.csv names 4 volumes without a TIFF in train_labels/: 'Ovule' in line 2, 'ovule2' in line 3, 'c' in "
+        f"line 5, 'no.tif' in line 6; {way_out}",
     ]
 
 
@@ -141,9 +142,13 @@ def test_volumes_that_are_there_twice(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "scroll", images={"a.tiff": picture(0)})
     write_file(folder / "train_labels" / "b" / "0.tif", sheet(0)[0])
     assert problems(folder) == [
-        "train_images/a is there 2 times (a.tif, a.tiff); keep one",
-        "train_labels/b is there 2 times (b/, b.tif); keep one",
+        "train_images/a is there more than once (a.tif, a.tiff); keep one",
+        "train_labels/b is there more than once (b/, b.tif); keep one",
     ]
+    write_file(folder / "train_images" / "b.tiff", picture(0))
+    assert problems(folder)[0] == (
+        "train_images/: 2 volumes are there more than once: a (a.tif, a.tiff), b (b.tif, b.tiff); keep one of each"
+    )
 
 
 # ---- files that are no stacks
@@ -156,8 +161,8 @@ def test_volumes_that_are_there_twice(tmp_path: Path) -> None:
         (b"\x89PNG\r\n", "not a TIFF file, whatever its name says; save the volume as TIFF"),
         (
             picture(0, (10, 12)),
-            "a single 2-D image; save all slices of a volume as pages of one file, or as files in a folder of the "
-            "volume's name",
+            "a single 2-D image (10 x 12); save all slices of a volume as pages of one file, or as files in a folder "
+            "of the volume's name",
         ),
         (
             tiff(np.zeros((6, 10, 12, 3), np.uint8), photometric="rgb"),
@@ -171,6 +176,14 @@ def test_volumes_that_are_there_twice(tmp_path: Path) -> None:
             tiff(np.zeros((2, 6, 10, 12), np.uint8), imagej=True, metadata={"axes": "TZYX"}),
             "4 axes (TZYX, 2 x 6 x 10 x 12); save slices, lines and columns alone",
         ),
+        *[
+            (
+                tiff(np.zeros((2, 6, 10, 12), np.uint8), **how),
+                "written as an array of 4 axes (2 x 6 x 10 x 12), as of several volumes or channels; save slices, "
+                "lines and columns alone",
+            )
+            for how in ({}, {"compression": "zlib"}, {"metadata": None, "description": "shape=(2, 6, 10, 12)"})
+        ],
         (
             tiff(np.zeros((16, 32, 32), np.uint8), tile=(16, 16, 16), compression="zlib"),
             "tiles that are several slices deep; save every slice as a page of its own",
@@ -270,67 +283,7 @@ def test_altered_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
             assert volume.image(0, 1).shape == (1, *volume.shape[1:]) and volume.image(0, 1).dtype.kind == "u"
 
 
-# ---- types, shapes, values
-
-
-def test_images_of_other_types(tmp_path: Path) -> None:
-    images = {"a.tif": picture(0).astype(np.float32), "b.tif": picture(0).astype(np.float32)}
-    folder = write_folder(tmp_path / "scroll", images=images)
-    assert problems(folder) == [
-        "train_images/: of type float32: a, b; images are uint8 or uint16: scale them to 0 .. 65535 and save them as "
-        "uint16"
-    ]
-
-
-def test_images_of_two_types(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "scroll", images={"b.tif": picture(0, dtype=np.uint16)})
-    assert problems(folder) == ["images of 2 types (uint8: a, c; uint16: b); save all in one type"]
-
-
-def test_labels_that_are_no_whole_numbers(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "scroll", labels={"b.tif": sheet(0).astype(np.float32)})
-    assert problems(folder) == ["train_labels/: not of whole numbers: b (float32); save labels as uint8"]
-
-
-def test_images_and_labels_of_unequal_shape(tmp_path: Path) -> None:
-    labels = {"a.tif": sheet(0, (6, 10, 11)), "b.tif": sheet(0, (12, 10, 6))}
-    assert problems(write_folder(tmp_path / "scroll", labels=labels)) == [
-        "train_labels/a has 6 x 10 x 11 voxels, its image 6 x 10 x 12 (slices, lines, columns); cut both to the same "
-        "place",
-        "train_labels/b has 12 x 10 x 6 voxels, its image 6 x 10 x 12 (slices, lines, columns); are its axes in "
-        "another order?; cut both to the same place",
-    ]
-
-
-def test_labels_of_other_values(tmp_path: Path) -> None:
-    """255 for foreground, one value too many, objects that are numbered, and values that 8 bits would hide."""
-    usual = "0 is background, 1 foreground, 2 ignored"
-    foreground, third = (sheet(0) > 1).astype(np.uint8) * 255, sheet(1)
-    foreground[:2] = 0
-    third[5, 0, :7] = 3
-    numbered = np.arange(6, dtype=np.int32)[:, None, None] * np.ones(SHAPE, np.int32) - 2
-    wide = np.full(SHAPE, 1, np.uint16)
-    wide[3, 2, 1] = 257
-    labels = {"a.tif": foreground, "b.tif": third, "c.tif": numbered, "d.tif": wide}
-    table = TABLE + "d,s2\n"
-    folder = write_folder(tmp_path / "scroll", table, images={"d.tif": picture(0)}, labels=labels)
-    says = "label values other than 0, 1 and 2"
-    count = int((foreground == 255).sum())
-    assert problems(folder) == [
-        f"train_labels/a.tif: {says}: 255 ({count} voxels, first in slice 2); 255 is foreground in many programs: "
-        f"write 1 for it; {usual}",
-        f"train_labels/b.tif: {says}: 3 (7 voxels, first in slice 5); {usual}; correct them",
-        f"train_labels/c.tif: {says}: -2 (120 voxels, first in slice 0), -1 (120 voxels, first in slice 1), 3 (120 "
-        f"voxels, first in slice 5); a number for each object? write 1 for all that is surface; {usual}",
-        f"train_labels/d.tif: {says}: 257 (1 voxel, first in slice 3); {usual}; correct them",
-    ]
-
-
-def test_labels_without_any_foreground(tmp_path: Path) -> None:
-    labels = dict.fromkeys(("a.tif", "b.tif", "c.tif"), np.zeros(SHAPE, np.uint8))
-    assert problems(write_folder(tmp_path / "scroll", labels=labels)) == [
-        "train_labels/: no voxel is foreground (1) in any label; there is nothing to learn"
-    ]
+# ---- all together
 
 
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
@@ -343,15 +296,15 @@ def test_everything_is_said_at_once(tmp_path: Path) -> None:
         "train.csv names 1 volume without a TIFF in train_i",
         "train_images/a.tif: not a TIFF file, whatever its ",
         "images of 2 types (uint16: b; uint8: c); save all ",
-        "train_labels/b has 5 x 10 x 12 voxels, its image 6",
+        "train_labels/b.tif: a label of 5 x 10 x 12 voxels ",
         "train_labels/b.tif: label values other than 0, 1 a",
     ]
 
 
 def test_many_problems_are_counted(tmp_path: Path) -> None:
-    names = [f"v{number}" for number in range(25)]
-    table = "id,group\n" + "".join(f"{name},s\n" for name in names)
-    labels = {f"{name}.tif": sheet(0) for name in names}
-    folder = write_folder(tmp_path / "scroll", table, images=dict.fromkeys(labels, b"nothing"), labels=labels)
-    with pytest.raises(DataError, match=r"25 problems\n(?s:.*)not a TIFF(?s:.*)\n  and 5 more$"):
+    table = "id,group\n" + "".join(f"v{number},s\n" for number in range(25))
+    files: dict[str, Any] = {f"v{number}.tif": sheet(0) for number in range(25)}
+    labels = files | {name: np.full(SHAPE, value, np.uint8) for value, name in enumerate(files, 3)}
+    folder = write_folder(tmp_path / "scroll", table, images=files, labels=labels)
+    with pytest.raises(DataError, match=r"25 problems\n(?s:.*)v19\.tif: label values.*\n  and 5 more\nto predict"):
         read(folder)
