@@ -230,15 +230,24 @@ class Surface(Objective):
         return {"labelled": labelled.cpu().numpy(), "truth": true, "prediction": said}
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The middle slice of windows: `image` uint8, `truth` uint8, `probability` float32, `[row, h, w]`; `volume`."""
-        middle = batch["image"].shape[1] // 2
+        """Of each window the slice with most foreground, the middle one where there is none.
+
+        `image` uint8, `truth` uint8 and `probability` float32 `[row, h, w]`; `volume`, and which `slice` of it that is.
+        """
+        label = batch["label"]
+        row, at = torch.arange(len(label), device=label.device), _telling(label)
         names = np.asarray([about["name"] for about in info["volumes"]])
         return {
-            "image": _shown(batch["image"][:, middle].cpu().numpy()),
-            "truth": batch["label"][:, middle].cpu().numpy(),
-            "probability": torch.sigmoid(outputs["logits"][:, middle]).float().cpu().numpy(),
+            "image": _shown(batch["image"][row, at].cpu().numpy()),
+            "truth": label[row, at].cpu().numpy(),
+            "probability": torch.sigmoid(outputs["logits"][row, at]).float().cpu().numpy(),
             "volume": names[batch["volume"].cpu().numpy()],
+            "slice": (batch["corner"][:, 0] + at).cpu().numpy(),
         }
+
+    def example_kinds(self, arrays: Arrays) -> np.ndarray:
+        """The volume, so that no large one crowds out the others; -1 for all windows in which nothing is labelled."""
+        return np.where(arrays["labelled"] > 0, arrays["volume"], -1)
 
     def figures(
         self, predictions: Mapping[str, np.ndarray], examples: Mapping[str, np.ndarray], info: Mapping[str, Any]
@@ -296,6 +305,13 @@ def _precision_recall(hits: float, invented: float, missed: float) -> dict[str, 
         "f1-score": (2 * hits, 2 * hits + invented + missed),
     }
     return {name: part / whole for name, (part, whole) in found.items() if whole} | {"support": hits + missed}
+
+
+def _telling(label: Tensor) -> Tensor:
+    """int64 `[row]`: the slice of each window with most foreground, of several the one closest to the middle."""
+    size = label.shape[1]
+    off = (torch.arange(size, device=label.device) - size // 2).abs()
+    return ((label == FOREGROUND).sum((2, 3)) * size - off).argmax(1)  # off is less than size: a voxel outweighs it
 
 
 def _shown(slices: np.ndarray) -> np.ndarray:
