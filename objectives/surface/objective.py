@@ -20,6 +20,7 @@ from models.unet3d import ENCODERS, UNet3d, factor
 from objectives import losses, region_losses, scores, volume_augmentation
 from objectives.class_weights import class_weights
 from objectives.surface import arrays as surface_arrays
+from objectives.surface import examples as surface_examples
 from objectives.surface import split as surface_split
 from objectives.surface import statistics as surface_statistics
 from objectives.surface.blending import SCORES, Blended
@@ -230,20 +231,8 @@ class Surface(Objective):
         return {"labelled": labelled.cpu().numpy(), "truth": true, "prediction": said}
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Of each window the slice with most foreground, the middle one where there is none.
-
-        `image` uint8, `truth` uint8 and `probability` float32 `[row, h, w]`; `volume`, and which `slice` of it that is.
-        """
-        label = batch["label"]
-        row, at = torch.arange(len(label), device=label.device), _telling(label)
-        names = np.asarray([about["name"] for about in info["volumes"]])
-        return {
-            "image": _shown(batch["image"][row, at].cpu().numpy()),
-            "truth": label[row, at].cpu().numpy(),
-            "probability": torch.sigmoid(outputs["logits"][row, at]).float().cpu().numpy(),
-            "volume": names[batch["volume"].cpu().numpy()],
-            "slice": (batch["corner"][:, 0] + at).cpu().numpy(),
-        }
+        """See `objectives.surface.examples`."""
+        return surface_examples.examples(outputs, batch, info)
 
     def example_kinds(self, arrays: Arrays) -> np.ndarray:
         """The volume, so that no large one crowds out the others; -1 for all windows in which nothing is labelled."""
@@ -305,16 +294,3 @@ def _precision_recall(hits: float, invented: float, missed: float) -> dict[str, 
         "f1-score": (2 * hits, 2 * hits + invented + missed),
     }
     return {name: part / whole for name, (part, whole) in found.items() if whole} | {"support": hits + missed}
-
-
-def _telling(label: Tensor) -> Tensor:
-    """int64 `[row]`: the slice of each window with most foreground, of several the one closest to the middle."""
-    size = label.shape[1]
-    off = (torch.arange(size, device=label.device) - size // 2).abs()
-    return ((label == FOREGROUND).sum((2, 3)) * size - off).argmax(1)  # off is less than size: a voxel outweighs it
-
-
-def _shown(slices: np.ndarray) -> np.ndarray:
-    """uint8 `[row, h, w]`: each slice from its first to its 99th percentile."""
-    low, high = np.percentile(slices, (1, 99), axis=(1, 2), keepdims=True)
-    return np.asarray(np.clip((slices - low) / np.maximum(high - low, 1) * 255, 0, 255), np.uint8)

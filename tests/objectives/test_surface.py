@@ -15,6 +15,7 @@ from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import measure, references
 from hpo.objective import Batch, DataError, Outputs, Params
 from hpo.out_of_fold import example_rows
+from objectives.surface.examples import LARGEST
 from objectives.surface.objective import Surface
 from tests.objectives.volume_loops import expected_boundary, expected_cldice, expected_connectivity, expected_dice
 from tests.toy import CPU
@@ -266,6 +267,20 @@ def test_of_slices_with_as_much_foreground_the_one_closest_to_the_middle_is_show
         given["label"][row, slices] = 1
     shown = Surface().examples({"logits": logits()}, given, {"volumes": [{"name": "a"}]})
     assert shown["slice"].tolist() == [1, 6, SIDE // 2]
+
+
+def test_of_large_windows_the_middle_of_the_slice_with_most_foreground_in_it_is_kept() -> None:
+    side, edge = LARGEST + 16, 8
+    label = torch.zeros(1, 5, side, side, dtype=torch.uint8)
+    label[0, 1, edge - 1 : edge + 1] = 1  # two lines, of which one is seen
+    label[0, 4, :edge] = 1
+    image = torch.arange(side).expand(label.shape).to(torch.uint8)
+    given = {"image": image, "label": label, "volume": torch.tensor([0]), "corner": torch.tensor([[3, 0, 0]])}
+    shown = Surface().examples({"logits": image.float()}, given, {"volumes": [{"name": "a"}]})
+    assert shown["slice"].tolist() == [3 + 1]
+    np.testing.assert_array_equal(shown["truth"], label[:, 1, edge:-edge, edge:-edge].numpy())
+    assert shown["image"].shape == shown["probability"].shape == (1, LARGEST, LARGEST)
+    np.testing.assert_allclose(shown["probability"][0, 0], torch.sigmoid(torch.arange(edge, side - edge).float()))
 
 
 def test_examples_are_drawn_from_every_volume_and_seldom_where_nothing_is_labelled(thick: Arrays) -> None:
