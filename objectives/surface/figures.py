@@ -44,8 +44,7 @@ def figures(predictions: Columns, examples: Columns, info: Mapping[str, Any]) ->
             none), `prediction` (share said to be foreground), and `volume.dice`, `volume.surface_dice@1`,
             `volume.surface_dice@2`, `volume.cldice`, `volume.competition` of the window's whole volume (NaN = could
             not be computed); one entry per window of all validation parts.
-        examples: `row`, `fold`, `volume`, and of the middle slice of a window `image` uint8, `truth` uint8 (0, 1, 2 =
-            ignored) and `probability` float32, `[rows, h, w]` each; may be empty.
+        examples: `row`, `fold`, and what `objectives.surface.examples` gives; may be empty.
         info: nothing is taken from it.
     """
     found = [slices(examples), volumes(predictions), shares(predictions)]

@@ -20,6 +20,7 @@ from models.unet3d import ENCODERS, UNet3d, factor
 from objectives import losses, region_losses, scores, volume_augmentation
 from objectives.class_weights import class_weights
 from objectives.surface import arrays as surface_arrays
+from objectives.surface import examples as surface_examples
 from objectives.surface import split as surface_split
 from objectives.surface import statistics as surface_statistics
 from objectives.surface.blending import SCORES, Blended
@@ -230,15 +231,12 @@ class Surface(Objective):
         return {"labelled": labelled.cpu().numpy(), "truth": true, "prediction": said}
 
     def examples(self, outputs: Outputs, batch: Batch, info: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The middle slice of windows: `image` uint8, `truth` uint8, `probability` float32, `[row, h, w]`; `volume`."""
-        middle = batch["image"].shape[1] // 2
-        names = np.asarray([about["name"] for about in info["volumes"]])
-        return {
-            "image": _shown(batch["image"][:, middle].cpu().numpy()),
-            "truth": batch["label"][:, middle].cpu().numpy(),
-            "probability": torch.sigmoid(outputs["logits"][:, middle]).float().cpu().numpy(),
-            "volume": names[batch["volume"].cpu().numpy()],
-        }
+        """See `objectives.surface.examples`."""
+        return surface_examples.examples(outputs, batch, info)
+
+    def example_kinds(self, arrays: Arrays) -> np.ndarray:
+        """The volume, so that no large one crowds out the others; -1 for all windows in which nothing is labelled."""
+        return np.where(arrays["labelled"] > 0, arrays["volume"], -1)
 
     def figures(
         self, predictions: Mapping[str, np.ndarray], examples: Mapping[str, np.ndarray], info: Mapping[str, Any]
@@ -296,9 +294,3 @@ def _precision_recall(hits: float, invented: float, missed: float) -> dict[str, 
         "f1-score": (2 * hits, 2 * hits + invented + missed),
     }
     return {name: part / whole for name, (part, whole) in found.items() if whole} | {"support": hits + missed}
-
-
-def _shown(slices: np.ndarray) -> np.ndarray:
-    """uint8 `[row, h, w]`: each slice from its first to its 99th percentile."""
-    low, high = np.percentile(slices, (1, 99), axis=(1, 2), keepdims=True)
-    return np.asarray(np.clip((slices - low) / np.maximum(high - low, 1) * 255, 0, 255), np.uint8)

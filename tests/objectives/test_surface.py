@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,6 +14,8 @@ from torchvision.ops import sigmoid_focal_loss
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import measure, references
 from hpo.objective import Batch, DataError, Outputs, Params
+from hpo.out_of_fold import example_rows
+from objectives.surface.examples import LARGEST
 from objectives.surface.objective import Surface
 from tests.objectives.volume_loops import expected_boundary, expected_cldice, expected_connectivity, expected_dice
 from tests.toy import CPU
@@ -243,14 +245,52 @@ def test_the_table_says_how_much_of_a_window_is_foreground() -> None:
     np.testing.assert_allclose(table["prediction"], (said > 0).numpy().mean((1, 2, 3)), rtol=1e-6)
 
 
-def test_examples_are_middle_slices_as_a_screen_shows_them() -> None:
-    given = batch() | {"volume": torch.tensor([1, 0, 1])}
+def test_examples_are_the_slices_with_most_foreground_as_a_screen_shows_them() -> None:
+    given = batch() | {"volume": torch.tensor([1, 0, 1]), "corner": torch.tensor([[4, 0, 0], [0, 8, 0], [12, 0, 8]])}
     given["image"] = given["image"].to(torch.int16) * 100 - 2**15  # as of uint16
+    given["label"][0, 6] = 1
     shown = Surface().examples({"logits": logits()}, given, {"volumes": [{"name": "a"}, {"name": "b"}]})
     assert shown["volume"].tolist() == ["b", "a", "b"]
-    np.testing.assert_array_equal(shown["truth"], given["label"][:, SIDE // 2].numpy())
+    most = int((given["label"][1] == 1).sum((1, 2)).argmax())
+    assert most != SIDE // 2, "or the test would not tell"
+    at = [6, most, SIDE // 2]
+    assert shown["slice"].tolist() == [4 + 6, most, 12 + SIDE // 2], "in the volume; the middle where there is none"
+    np.testing.assert_array_equal(shown["truth"], given["label"][range(ROWS), at].numpy())
     assert shown["image"].dtype == np.uint8 and shown["image"].min() == 0 and shown["image"].max() == 255
-    np.testing.assert_allclose(shown["probability"], torch.sigmoid(logits())[:, SIDE // 2].numpy())
+    np.testing.assert_allclose(shown["probability"], torch.sigmoid(logits())[range(ROWS), at].numpy())
+
+
+def test_of_slices_with_as_much_foreground_the_one_closest_to_the_middle_is_shown() -> None:
+    given = batch() | {"volume": torch.tensor([0, 0, 0]), "corner": torch.zeros(ROWS, 3, dtype=torch.int64)}
+    given["label"][:] = 0
+    for row, slices in enumerate([[0, 1, 7], [0, 6], [2, 3, 4, 5]]):
+        given["label"][row, slices] = 1
+    shown = Surface().examples({"logits": logits()}, given, {"volumes": [{"name": "a"}]})
+    assert shown["slice"].tolist() == [1, 6, SIDE // 2]
+
+
+def test_of_large_windows_the_middle_of_the_slice_with_most_foreground_in_it_is_kept() -> None:
+    side, edge = LARGEST + 16, 8
+    label = torch.zeros(1, 5, side, side, dtype=torch.uint8)
+    label[0, 1, edge - 1 : edge + 1] = 1  # two lines, of which one is seen
+    label[0, 4, :edge] = 1
+    image = torch.arange(side).expand(label.shape).to(torch.uint8)
+    given = {"image": image, "label": label, "volume": torch.tensor([0]), "corner": torch.tensor([[3, 0, 0]])}
+    shown = Surface().examples({"logits": image.float()}, given, {"volumes": [{"name": "a"}]})
+    assert shown["slice"].tolist() == [3 + 1]
+    np.testing.assert_array_equal(shown["truth"], label[:, 1, edge:-edge, edge:-edge].numpy())
+    assert shown["image"].shape == shown["probability"].shape == (1, LARGEST, LARGEST)
+    np.testing.assert_allclose(shown["probability"][0, 0], torch.sigmoid(torch.arange(edge, side - edge).float()))
+
+
+def test_examples_are_drawn_from_every_volume_and_seldom_where_nothing_is_labelled(thick: Arrays) -> None:
+    arrays = {"volume": np.asarray([0] * 90 + [1, 1, 2]), "labelled": np.asarray([5] * 90 + [5, 0, 0])}
+    kinds = Surface().example_kinds(cast("Arrays", arrays))
+    assert kinds.tolist() == [0] * 90 + [1, -1, -1]
+    of_thick = np.asarray(thick["volume"])
+    drawn = example_rows(Surface().example_kinds(thick), np.arange(len(thick)), seed=0)
+    count = np.bincount(of_thick[drawn], minlength=len(thick.info["volumes"]))
+    assert count.min() >= 1 and count.max() - count.min() <= 1
 
 
 # ---- what does not fit

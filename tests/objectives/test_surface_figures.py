@@ -13,13 +13,16 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
+from scipy.ndimage import distance_transform_cdt
 from sklearn.metrics import confusion_matrix, f1_score, mean_absolute_error
 
+from hpo.narrow import narrow
 from hpo.predictions import Predictions
 from hpo.unseen import own_plots
 from objectives.confusion_figure import Shown
 from objectives.surface import figures as surface_figures
 from objectives.surface import sample_slices as slice_figures
+from objectives.surface.examples import LARGEST
 from tests.toy import Toy
 
 TITLES = ["Example slices", "Surface Dice of each volume", "Share of foreground: said and true"]
@@ -57,6 +60,7 @@ def examples(rows: int = 12, side: int = 20) -> dict[str, np.ndarray]:
         "image": draw.integers(0, 256, (rows, side, side), np.uint8),
         "truth": truth,
         "probability": draw.random((rows, side, side), np.float32),
+        "slice": np.arange(rows) + 7,
     }
 
 
@@ -174,20 +178,24 @@ def test_many_windows_are_thinned_out_and_counted_whole() -> None:
 # -- slices
 
 
-def pictures(trace: go.Image) -> list[np.ndarray]:
-    """The four of a panel, `[side, side, 3]`."""
-    head, _, data = trace.source.partition(",")
-    assert head == "data:image/png;base64"
-    strip = np.asarray(Image.open(BytesIO(base64.b64decode(data))))
-    width = (strip.shape[1] - 3 * slice_figures.GAP) // 4
-    return [strip[:, k * (width + slice_figures.GAP) :][:, :width] for k in range(4)]
+def pictures(figure: go.Figure) -> list[np.ndarray]:
+    """The four of the first example, `[side, side, 3]`, which are two panels."""
+    found = []
+    for trace in figure.data[:2]:
+        head, _, data = trace.source.partition(",")
+        assert head == "data:image/png;base64"
+        pair = np.asarray(Image.open(BytesIO(base64.b64decode(data))))
+        side = len(pair)
+        assert pair.shape[1] == 2 * side + slice_figures.GAP
+        found += [pair[:, :side], pair[:, -side:]]
+    return found
 
 
-def test_a_panel_shows_image_truth_probability_and_every_mistake() -> None:
+def test_an_example_is_its_image_truth_probability_and_every_mistake() -> None:
     e = examples()
     _, figure = parts(slice_figures.slices(e))
     k = slice_figures.chosen(e)[0]
-    image, labelled, probability, mistakes = pictures(figure.data[0])
+    image, labelled, probability, mistakes = pictures(figure)
     by = image.shape[0] // 20
     assert image.shape[0] >= slice_figures.SIDE and by * 20 == image.shape[0]
     assert np.array_equal(image[::by, ::by, 0], e["image"][k])
@@ -201,10 +209,16 @@ def test_a_panel_shows_image_truth_probability_and_every_mistake() -> None:
         unknown = (picture == slice_figures.UNKNOWN).all(-1) & (truth == 2)
         assert 0.3 < unknown.sum() / (truth == 2).sum() < 0.7, "stripes"
     edge = (labelled == slice_figures.EDGE).all(-1)
-    assert edge.any() and not edge[truth != 1].any()
+    near = distance_transform_cdt(truth != 0, "taxicab") <= slice_figures.WIDE
+    assert edge.any() and np.array_equal(edge, (truth == 1) & near)
 
 
-def test_words_beside_a_slice_are_its_counts_and_no_markup() -> None:
+def words(figure: go.Figure) -> list[str]:
+    """What stands above examples, without the heads of pictures."""
+    return [note.text for note in figure.layout.annotations if note.text.startswith("<b>")]
+
+
+def test_words_above_an_example_are_its_counts_and_no_markup() -> None:
     e = examples()
     e["volume"] = np.asarray([f"<b>%{{z}}{k}" + "x" * 60 for k in range(12)])
     _, figure = parts(slice_figures.slices(e))
@@ -212,14 +226,10 @@ def test_words_beside_a_slice_are_its_counts_and_no_markup() -> None:
     known = e["truth"][k] != 2
     truth, said = e["truth"][k][known] == 1, e["probability"][k][known] > 0.5
     (_, invented), (missed, _) = confusion_matrix(truth, said)
-    first, *others = figure.layout.annotations[0].text.split("<br>")
-    assert first.startswith("<b>&lt;b&gt;%&#123;z}") and first.endswith("…</b>")
-    assert others == [
-        f"Dice {f1_score(truth, said):.2f}",
-        f"missed {missed}",
-        f"invented {invented}",
-        f"row {e['row'][k]}, fold {e['fold'][k]}",
-    ]
+    first, second = words(figure)[0].split("<br>")
+    assert first.startswith("<b>&lt;b&gt;%{z}") and "…</b>, " in first, "of annotations plotly makes no template"
+    assert first.endswith(f"</b>, slice {e['slice'][k]}, row {e['row'][k]}, fold {e['fold'][k]}")
+    assert second == f"Dice {f1_score(truth, said):.2f}, missed {missed}, invented {invented}"
     assert "x" * 60 in figure.data[0].hovertemplate and "%{" not in figure.data[0].hovertemplate
 
 
@@ -229,7 +239,7 @@ def test_every_volume_is_shown_before_a_second_slice_of_any() -> None:
     e["fold"] = np.asarray([0] * 6 + [1] * 6)
     e["truth"][10] = 2
     found = slice_figures.chosen(e)
-    assert len(found) == slice_figures.PANELS and 10 not in found
+    assert len(found) == slice_figures.EXAMPLES and 10 not in found
     assert [e["volume"][found].tolist().count(name) for name in "abc"] == [4, 3, 1]
     assert e["fold"][found].tolist() == sorted(e["fold"][found].tolist())
 
@@ -238,19 +248,33 @@ def test_a_slice_without_foreground_has_no_dice() -> None:
     e = {name: column[:1] for name, column in examples().items()}
     e |= {"truth": np.zeros((1, 20, 20), np.uint8), "probability": np.zeros((1, 20, 20), np.float32)}
     _, figure = parts(slice_figures.slices(e))
-    assert "<br>no foreground<br>missed 0<br>" in figure.layout.annotations[0].text
+    assert [text.partition("<br>")[2] for text in words(figure)] == ["no foreground, missed 0, invented 0"]
 
 
-def test_of_large_slices_the_middle_is_shown_and_counted() -> None:
-    e = examples(side=128)
-    _, figure = parts(slice_figures.slices(e))
-    k, side = slice_figures.chosen(e)[0], slice_figures.LARGEST
-    image = pictures(figure.data[0])[0]
-    by = len(image) // side
-    assert np.array_equal(image[::by, ::by, 0], e["image"][k, 32:96, 32:96])
-    missed = (e["truth"][k] == 1) & (e["probability"][k] <= 0.5)
-    assert f"missed {missed[32:96, 32:96].sum()}<br>" in figure.layout.annotations[0].text
-    assert len(figure.to_json()) < 900_000, "and that of noise, which nothing makes smaller"
+def test_of_a_volume_slices_with_foreground_come_first() -> None:
+    e = examples()
+    e["volume"] = np.asarray(["a"] * 6 + ["b"] * 6)
+    e["truth"][[0, 1, 2, 6]] = 0
+    assert sorted(slice_figures.chosen(e)) == [0, 3, 4, 5, 7, 8, 9, 10], "four of each volume"
+
+
+def test_pictures_are_large_on_a_page_and_on_a_phone_and_never_blurred() -> None:
+    e = examples(side=LARGEST)
+    caption, figure = parts(slice_figures.slices(e))
+    assert f"{LARGEST} x {LARGEST} voxels are seen" in caption
+    side = len(pictures(figure)[0])
+    assert side == slice_figures.SIDE, "a pixel of the page each where the page is wide enough"
+    plain = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    for axis in (figure.layout.yaxis, figure.layout.yaxis2):
+        assert plain * float(np.diff(axis.domain)[0]) == pytest.approx(slice_figures.SIDE)
+    across = 928  # pixels of a page of 62 rem without its margins
+    for axis in (figure.layout.xaxis, figure.layout.xaxis2):
+        assert across * float(np.diff(axis.domain)[0]) >= 2 * slice_figures.SIDE + slice_figures.GAP
+    phone = narrow(figure)
+    tall = phone["height"] - phone["margin"]["t"] - phone["margin"]["b"]
+    assert tall * float(np.diff(phone["yaxis2"]["domain"])[0]) == pytest.approx(150)
+    assert phone["xaxis"]["domain"] == phone["xaxis2"]["domain"] == [0.0, 1.0]
+    assert len(figure.to_json()) < 900_000, "of noise, which nothing makes smaller"
 
 
 # -- all of them
