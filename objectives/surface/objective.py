@@ -42,7 +42,7 @@ class Surface(Objective):
     """Segmentation of thin surfaces in volumes (files: see `objectives.surface.files`)."""
 
     name = "surface"
-    version = 1
+    version = 2
     prepare_keys = surface_arrays.KEYS
     references = ("majority", "constant")
     predicts_classes = False
