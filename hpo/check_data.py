@@ -24,6 +24,7 @@ class FoldRows:
     labelled: int  #: validation rows that hold a class
     train_classes: dict[str, int]  #: class -> labelled entries
     validation_classes: dict[str, int]
+    groups: tuple[str, ...]  #: whose rows are validated on; empty where the objective names no groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ def look_at_data(spec: Study, objective: Objective, arrays: Arrays, split: Split
     """Count what there is to learn from, and what is missing where."""
     counts = objective.class_counts(arrays)
     names = _class_names(counts, arrays.info)
-    folds = tuple(_fold_rows(fold, counts, names) for fold in split.folds)
+    groups = _groups(objective, arrays)
+    folds = tuple(_fold_rows(fold, counts, names, groups) for fold in split.folds)
     return DataFindings(
         source=spec.data or str(arrays.info.get("source", f"{spec.objective}'s own")),
         synthetic=bool(arrays.info.get("synthetic")),
@@ -70,7 +72,13 @@ def _class_names(counts: np.ndarray, info: Mapping[str, Any]) -> dict[int, str]:
     return dict(enumerate(map(str, named))) if named else {int(n): str(n) for n in np.flatnonzero(counts.any(axis=0))}
 
 
-def _fold_rows(fold: Fold, counts: np.ndarray, names: Mapping[int, str]) -> FoldRows:
+def _groups(objective: Objective, arrays: Arrays) -> np.ndarray | None:
+    """The group of each row, by the column that identifies it."""
+    columns = objective.identify(arrays)
+    return next((np.asarray(columns[name]) for name in ("group", "subject", "session") if name in columns), None)
+
+
+def _fold_rows(fold: Fold, counts: np.ndarray, names: Mapping[int, str], groups: np.ndarray | None) -> FoldRows:
     def by_class(rows: np.ndarray) -> dict[str, int]:
         entries = counts[rows].sum(axis=0)
         return {name: int(entries[number]) for number, name in names.items()}
@@ -82,6 +90,7 @@ def _fold_rows(fold: Fold, counts: np.ndarray, names: Mapping[int, str]) -> Fold
         labelled=int(counts[fold.validation].any(axis=1).sum()),
         train_classes=by_class(fold.train),
         validation_classes=by_class(fold.validation),
+        groups=() if groups is None else tuple(map(str, np.unique(groups[fold.validation]).tolist())),
     )
 
 

@@ -81,6 +81,21 @@ def with_fold(given: Subject, number: int, train: np.ndarray, validation: np.nda
 # -- the data
 
 
+class Grouped(Toy):
+    """Four rows of a group."""
+
+    def identify(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        return {"subject": np.asarray([f"m{row // 4:02}" for row in range(len(arrays))])}
+
+
+def test_the_groups_that_a_fold_leaves_out_are_named(tmp_path: Path) -> None:
+    given = subject(tmp_path, Grouped())
+    found = look(given)
+    for rows, fold in zip(found.folds, given.split.folds, strict=True):
+        assert rows.groups == tuple(sorted({f"m{row // 4:02}" for row in fold.validation.tolist()}))
+    assert not any(rows.groups for rows in look(subject(tmp_path / "other")).folds)
+
+
 class Drawn(Toy):
     """Its classes are kinds of rows."""
 

@@ -20,6 +20,8 @@ from hpo.wording import duration
 
 #: Entries of a table of counts that people are shown; all are in --json.
 ENTRIES = 24
+#: Groups of a fold that are named.
+GROUPS = 8
 WIDTH = 110
 
 
@@ -88,6 +90,8 @@ class CheckView:
         table += [("  with a class", [f.labelled for f in folds])]
         table += [(f"  entries of {name}", [f.validation_classes[name] for f in folds]) for name in classes]
         self._table("rows", [f"fold {f.fold}" for f in folds], table)
+        if any(f.groups for f in folds):
+            self._wrapped("validated in " + "; ".join(f"fold {f.fold}: {_few(f.groups)}" for f in folds), indent=4)
 
     def _table(self, corner: str, head: list[str], table: Sequence[tuple[str, Sequence[float]]]) -> None:
         width = max(len(corner), *(len(label) for label, _ in table))
@@ -162,3 +166,9 @@ class CheckView:
             line = f"  {item.state:<5}{item.name:<15} {item.text}"
             filled = textwrap.fill(line, WIDTH, subsequent_indent=" " * 23, break_on_hyphens=False)
             self._write(Text(filled, "yellow" if item.state == "look" else ""))
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first of them, and how many more."""
+    more = f" and {len(names) - GROUPS} more" if len(names) > GROUPS else ""
+    return ", ".join(names[:GROUPS]) + more

@@ -11,7 +11,7 @@ import numpy as np
 from hpo.objective import DataError
 from objectives.problems import listing
 from objectives.surface import files, synthetic
-from objectives.surface.data import FOREGROUND, IGNORED, Volume
+from objectives.surface.data import FOREGROUND, IGNORED, Volume, Volumes
 from objectives.surface.grid import corners, padded
 
 if TYPE_CHECKING:
@@ -69,10 +69,19 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
         "begins": begins[:-1].tolist(),
         "dtype": np.dtype(found.dtype).name,
         "patch": patch,
-        "notes": list(found.notes),
+        "notes": [_read(found, len(rows), data), *found.notes],
         "synthetic": source is None,
         "unlabelled": found.unlabelled,
     }
+
+
+def _read(found: Volumes, rows: int, data: Mapping[str, Any]) -> str:
+    """What a row is, which counts alone would not tell."""
+    shapes = sorted({volume.shape for volume in found.volumes})
+    sizes = " x ".join(map(str, shapes[0])) + ("" if len(shapes) == 1 else " to " + " x ".join(map(str, shapes[-1])))
+    volumes = f"{len(found.volumes)} volume{'s' * (len(found.volumes) > 1)}, {sizes} {np.dtype(found.dtype).name}"
+    patch, overlap = data["patch"], data["overlap"]
+    return f"{volumes}: a row is one of {rows} windows, {patch} voxels wide, overlapping by {overlap:.0%} or more"
 
 
 class _Rows:
@@ -101,6 +110,9 @@ class _Rows:
                 "stride": np.tile(stride, (len(corner), 1)),
             }
         )
+
+    def __len__(self) -> int:
+        return sum(len(part["volume"]) for part in self._parts)
 
     def write(self, folder: ArrayFolder) -> None:
         whole = {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
