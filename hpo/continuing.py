@@ -137,7 +137,7 @@ def values_of(spec: Study, configuration: str | None, objective: Objective, word
             raise DataError(f"--configuration {configuration}: study {spec.name} has none of that name; {hint}")
         point = spec.configurations[configuration]
         values = spec.params({key: point[key] for key in spec.space}, configuration).flat()
-    return values | settings(objective, words)
+    return values | settings(objective, words, ["epochs"])
 
 
 def continuation(

@@ -17,6 +17,8 @@ from hpo.settings import settings
 from hpo.strict_yaml import nearest
 from hpo.study_parameters import measure
 
+#: Of the command, for what a study file has outside of its parameters.
+OPTIONS = ("data", "epochs", "folds", "metric", "seed")
 #: Where a model's folder does not say into how many folds its data were dealt.
 FOLDS = 5
 
@@ -54,7 +56,7 @@ def finetuning(
         DataError: with what is wrong and the way out.
     """
     output = (output or folder.with_name(f"{folder.name}-finetuned")).absolute()
-    values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words)}
+    values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words, OPTIONS)}
     judged = _metric(model, metric)
     arrays, source = _arrays(model, data, cache)
     fold, test, count = _rows(model, folder, arrays, folds, seed)

@@ -17,6 +17,7 @@ from hpo.store import Exists, Store
 from hpo.stored import as_launched
 from hpo.study import Study, differences
 from hpo.study_classes import require_classes
+from hpo.study_values import require_together
 from hpo.study_weights import changed_weights, require_fit, require_weights
 from hpo.versions import versions
 
@@ -47,10 +48,13 @@ def create_or_resume(
 
     Raises:
         DataError: the data are unusable, or weights to start from are missing or fit no network.
+        StudyError: values that a new study names cannot go together.
         Refused: with everything that differs and the way out.
     """
     if trials is not None:
         spec = replace(spec, budget=replace(spec.budget, trials=trials))
+    if not store.studies.exists(spec.name):
+        require_together(spec, objective, spec.configurations)
     source = Path(spec.data) if spec.data else None
     weights = require_weights(spec)
     arrays = open_arrays(objective, source, spec.fixed, files.cache)
@@ -156,6 +160,7 @@ def _resume(
     if objective_hash != record.objective_hash:
         allowed.append(f"objective: {spec.objective}, of which no trial has a value yet")
     new = {name: point for name, point in spec.configurations.items() if name not in old.configurations}
+    require_together(spec, objective, new)
     if new or replaced:
         require_classes(spec, objective, arrays)
         require_fit(spec, objective, arrays, Split.from_json(record.split).folds[spec.folds.search])

@@ -27,11 +27,10 @@ def score_is_low(training: Training) -> Symptom | None:
     low = [name for name in kept.validation if _should_rise(name, training) and _is_low(kept, name)]
     if not low:
         return None
-    labels = "look first at whether missing labels are read as negative; then " if any(map(of_classes, low)) else ""
     return Symptom(
         name="a score is near 0",
         evidence=f"in epoch {kept.number}, which is kept: " + "; ".join(_seen(name, kept, training) for name in low),
-        remedy=labels + ways_of(training, *_teach(low, training)),
+        remedy=_remedy(low, training),
     )
 
 
@@ -57,6 +56,21 @@ def _seen(name: str, kept: Epoch, training: Training) -> str:
         cause = "not learned" if train <= LOW else "learned, but not for new rows"
         text += f", {number(train)} in training ({cause})"
     return text + (f", and {number(top)} in epoch {-where}" if top > LOW else "")
+
+
+def _remedy(low: list[str], training: Training) -> str:
+    """Parameters that the scores' names lead to; where they lead to none, the weights of all terms to choose from."""
+    labels = ["look first at whether missing labels are read as negative"] if any(map(of_classes, low)) else []
+    ways = [(verb, name) for verb, name in _teach(low, training) if name in training.params]
+    weights = [name for term in terms_of(training.epochs) if (name := f"loss.{term}_weight") in training.params]
+    if ways:
+        steps = [*labels, ways_of(training, *ways)]
+    elif len(weights) > 1:  # that of a single term changes nothing that the rate does not
+        present = ", ".join(f"{name} (now {number(training.params[name])})" for name in weights)
+        steps = [*labels, f"raise the weight of the loss term that comes nearest to it, of {present}"]
+    else:
+        steps = labels or [ways_of(training)]
+    return "; then ".join(steps)
 
 
 def _teach(low: list[str], training: Training) -> Iterator[tuple[str, str]]:

@@ -215,10 +215,20 @@ def rate_warnings(reading: Reading, space: tuple[float, float]) -> list[str]:
     if reading.suggested is None:
         return ["the loss falls at no rate: look at labels and losses with `hpo check` first"]
     least, most = reading.suggested
-    if reading.broken_rate is not None and high >= reading.broken_rate:
-        return [f"optimizer.lr reaches {high:g}: training breaks from {reading.broken_rate:.1g} on"]
+    broken = reading.broken_rate
+    if broken is not None and high >= broken:
+        text = _written(broken, lambda rate: rate <= high)
+        return [f"optimizer.lr reaches {high:g}: training breaks from {text} on"]
     if high < least:
-        return [f"optimizer.lr ends at {high:g}, below {least:.1g}, from where on the loss falls fast"]
+        text = _written(least, lambda rate: rate > high)
+        return [f"optimizer.lr ends at {high:g}, below {text}, from where on the loss falls fast"]
     if low > most:
-        return [f"optimizer.lr begins at {low:g}, above {most:.1g}, from where on the loss rises"]
+        text = _written(most, lambda rate: rate < low)
+        return [f"optimizer.lr begins at {low:g}, above {text}, from where on the loss rises"]
     return []
+
+
+def _written(rate: float, true: Callable[[float], bool]) -> str:
+    """A rate with as few digits as leave true what is said of it; 17 are the number itself."""
+    texts = (f"{rate:.{digits}g}" for digits in range(1, 18))
+    return next(text for text in texts if true(float(text)))

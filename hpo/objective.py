@@ -197,6 +197,13 @@ class Objective(Vocabulary, ABC):
     def model(self, params: Params, statistics: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """A network whose `forward(batch)` takes a `Batch` and returns `Outputs`."""
 
+    def contradiction(self, params: Params) -> str:
+        """Why these values cannot go together and the way out; nothing where they can.
+
+        Asked of what a study names, before data are prepared; what its search draws is up to `model` to refuse.
+        """
+        return ""
+
     def initialise(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
         """Start a training from weights instead of random ones.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from hpo.objective import DataError, Value, Vocabulary
+from hpo.objective import GROUPS, DataError, Value, Vocabulary
 from hpo.strict_yaml import resolve_scalar, shown
 from hpo.study_parameters import MONITORS, measure, near_parameter
 from hpo.study_space import checked
 
 
-def settings(names: Vocabulary, words: Sequence[str]) -> dict[str, Value]:
+def settings(names: Vocabulary, words: Sequence[str], options: Collection[str]) -> dict[str, Value]:
     """The value of each parameter that is set.
 
     Args:
         names: of the objective, which knows its parameters.
         words: `optimizer.lr=1e-5`; of one that is text, what stands behind the sign is its value as it is.
+        options: of the command that stand for other keys of a study file: `epochs` for `budget.epochs`.
 
     Raises:
         DataError: with everything that is wrong.
@@ -29,7 +30,7 @@ def settings(names: Vocabulary, words: Sequence[str]) -> dict[str, Value]:
                 raise ValueError("GROUP.KEY=VALUE is needed, such as optimizer.lr=1e-5")
             if key in values:
                 raise ValueError(f"{key} is set twice: keep one of the two")
-            values[key] = _value(names, key, text)
+            values[key] = _value(names, key, text, options)
         except ValueError as error:
             wrong.append(f"--set {word}: {error}")
     if wrong:
@@ -37,10 +38,10 @@ def settings(names: Vocabulary, words: Sequence[str]) -> dict[str, Value]:
     return values
 
 
-def _value(names: Vocabulary, key: str, text: str) -> Value:
+def _value(names: Vocabulary, key: str, text: str, options: Collection[str]) -> Value:
     defaults = names.parameters()
     if key not in defaults:
-        raise ValueError(f"unknown parameter {key!r}; {near_parameter(key, defaults)}")
+        raise ValueError(_unknown(key, text, defaults, options))
     if key in {f"data.{name}" for name in names.prepare_keys}:
         raise ValueError(f"{key} decides how the data are prepared, and the model knows no others: launch a study")
     if key == "model.weights":
@@ -56,3 +57,15 @@ def _value(names: Vocabulary, key: str, text: str) -> Value:
         except ValueError as error:
             raise ValueError(f"{key} {error}; 'metric' stands for the metric") from None
     return value
+
+
+def _unknown(key: str, text: str, known: Collection[str], options: Collection[str]) -> str:
+    """What was meant; of a key outside of all groups the option that stands for it, or the groups that there are."""
+    group, dot, _ = key.partition(".")
+    if dot and group in GROUPS:
+        return f"unknown parameter {key!r}; {near_parameter(key, known)}"
+    if option := next((part for part in key.split(".") if part in options), None):
+        return f"{key} is no parameter: use --{option} {text}"
+    hint = near_parameter(key, known)
+    groups = f"the groups of parameters are {', '.join(GROUPS)}"
+    return f"unknown parameter {key!r}; {hint if hint.startswith('did') else groups}"

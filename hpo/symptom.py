@@ -51,7 +51,7 @@ def ways_of(training: Training, *ways: tuple[str, str]) -> str:
     known = dict.fromkeys((verb, name) for verb, name in ways if name in training.params)
     return (
         ", ".join(f"{verb} {name} (now {number(training.params[name])})" for verb, name in known)
-        or "no parameter of the study bears on it"
+        or "no parameter of the study is known to bear on it"
     )
 
 

@@ -576,6 +576,18 @@ def test_check_lists_every_mistake_of_a_file(hpo: Hpo, tmp_path: Path) -> None:
     assert "line 6: sampler is 'randon': did you mean 'random'?" in done.stderr
 
 
+@pytest.mark.parametrize("words", [["check"], ["launch", "--workers", "1"]])
+def test_values_that_cannot_go_together_are_a_mistake_of_the_file(hpo: Hpo, tmp_path: Path, words: list[str]) -> None:
+    """Said before data are looked for: there are none in that folder."""
+    text = (SHIPPED / "surface.yaml").read_text()
+    (tmp_path / "bad.yaml").write_text(text.replace("{patch: 32,", "{patch: 30,"))
+    done = hpo(words[0], "bad.yaml", *words[1:], "--data", "nowhere")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert f"{tmp_path / 'bad.yaml'}: 1 mistake\n  configurations 'before', " in done.stderr
+    assert "set data.patch to 28 or 32" in done.stderr
+    assert not (tmp_path / "runs" / "cache").exists()
+
+
 def test_check_says_that_data_are_missing(hpo: Hpo, tmp_path: Path) -> None:
     done = hpo("check", "abr", "--data", "recordings")
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -185,6 +185,18 @@ def test_a_score_that_training_rows_have_is_told_from_one_that_is_not_learned() 
     assert found.evidence.endswith("class_f1 0.04, 0.6 in training (learned, but not for new rows)")
 
 
+def test_a_score_that_no_parameter_is_named_after_leads_to_the_weights_of_all_terms() -> None:
+    weights = "loss.signal_weight (now 2), loss.class_weight (now 0.5)"
+    nearest = f"raise the weight of the loss term that comes nearest to it, of {weights}"
+    assert seen(beside(lambda _: 0.0, "surface_dice@2"))[NEAR_0].remedy == nearest
+    labels = "look first at whether missing labels are read as negative"
+    assert seen(beside(lambda _: 0.0, "mean_f1"))[NEAR_0].remedy == f"{labels}; then {nearest}"
+    single = {name: value for name, value in PARAMS.items() if name != "loss.signal_weight"}
+    assert seen(beside(lambda _: 0.0, "mean_f1"), params=single)[NEAR_0].remedy == labels
+    nothing = seen(beside(lambda _: 0.0, "surface_dice@2"), params=single)[NEAR_0].remedy
+    assert nothing == "no parameter of the study is known to bear on it"
+
+
 def test_a_score_counts_in_the_kept_epoch_only() -> None:
     """One that begins at 0 is healthy; one that was high in an epoch that is not kept is not."""
     assert not seen(beside(lambda n: 0.0 if n < 8 else 0.3))

@@ -188,6 +188,26 @@ def test_a_space_is_held_against_the_curve(space: tuple[float, float], warning: 
     assert share in in_sentences(found, space, 1e-3)[2]
 
 
+@pytest.mark.parametrize(
+    ("space", "marks", "warning"),
+    [
+        ((1e-4, 0.03), (0.0312, 0.5, None), "ends at 0.03, below 0.031, from"),
+        ((1e-4, 0.03), (0.03001, 0.5, None), "ends at 0.03, below 0.03001, from"),
+        ((0.02, 0.5), (1e-4, 0.0196, None), "begins at 0.02, above 0.0196, from"),
+        ((1e-4, 0.0355), (1e-4, 1e-3, 0.0352), "reaches 0.0355: training breaks from 0.035 on"),
+        ((1e-4, 0.03), (1e-4, 1e-3, 0.03), "reaches 0.03: training breaks from 0.03 on"),
+    ],
+)
+def test_rates_have_the_digits_that_tell_them_apart(
+    space: tuple[float, float], marks: tuple[float, float, float | None], warning: str
+) -> None:
+    least, most, broken = marks
+    found: dict[str, Any] = {"fastest_rate": least, "lowest_rate": most, "broken_rate": broken}
+    found |= {"suggested": (least, most)}
+    (said,) = rate_warnings(Reading(start=3, scatter=0.1, lowest=1, limit=3, **found), space)
+    assert said.startswith(f"optimizer.lr {warning}")
+
+
 @pytest.mark.parametrize(("noise", "warned"), [(0.2, False), (1.5, True)])
 def test_losses_that_scatter_as_much_as_they_fall_are_said_to_be_noisy(noise: float, warned: bool) -> None:
     """The curve falls by 2; 1.5 is above half of it."""

@@ -152,6 +152,18 @@ def test_a_part_is_so_many_of_the_rows_in_order(count: int, share: float, size: 
     assert (np.diff(first) > 0).all()
 
 
+@pytest.mark.parametrize(("count", "share", "size"), [(40, 0.25, 10), (3, 0.01, 1), (5, 1.0, 5), (0, 0.5, 0)])
+def test_a_part_of_wholes_is_of_neighbours(count: int, share: float, size: int) -> None:
+    """Neighbours among the rows that there are, which may lie apart; every place is drawn."""
+    rows = np.sort(np.random.default_rng(0).choice(1000, count, replace=False))
+    found = [part(rows, share, np.random.default_rng(seed), neighbours=True).tolist() for seed in range(300)]
+    runs = [rows[first : first + size].tolist() for first in range(count - size + 1)] if count else [[]]
+    assert all(one in runs for one in found)
+    assert all(one in found for one in runs)
+    again = part(rows, share, np.random.default_rng(0), neighbours=True)
+    assert again.tolist() == found[0]
+
+
 # ---- a class that is emphasised, or trained on alone
 
 

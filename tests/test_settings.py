@@ -18,11 +18,11 @@ class Started(Toy):
 
 def test_values_have_the_types_of_their_defaults() -> None:
     words = ["optimizer.lr=1e-5", "data.batch_size=8", "optimizer.weight_decay=1", "sampling.only=8"]
-    found = settings(Toy(), [*words, "stopping.monitor=mae"])
+    found = settings(Toy(), [*words, "stopping.monitor=mae"], ())
     expected = {"optimizer.lr": 1e-5, "data.batch_size": 8, "optimizer.weight_decay": 1.0, "sampling.only": "8"}
     assert found == expected | {"stopping.monitor": "mae"}
     assert isinstance(found["optimizer.weight_decay"], float), "as a study file has it"
-    assert settings(Toy(), ["sampling.only="]) == {"sampling.only": ""}
+    assert settings(Toy(), ["sampling.only="], ()) == {"sampling.only": ""}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,14 @@ def test_values_have_the_types_of_their_defaults() -> None:
         ("optimizer.lr", "GROUP.KEY=VALUE is needed, such as optimizer.lr=1e-5"),
         ("optimizer.lrr=1", "unknown parameter 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
         ("lr=1", "unknown parameter 'lr'; did you mean 'optimizer.lr'?"),
-        ("qq.zz=1", "unknown parameter 'qq.zz'; known are data.batch_size, sampling.rare_boost_cap"),
+        ("qq.zz=1", "unknown parameter 'qq.zz'; the groups of parameters are data, sampling, augment, model, loss, "),
+        ("budget.epochs=1", "budget.epochs is no parameter: use --epochs 1"),
+        ("epochs=1", "epochs is no parameter: use --epochs 1"),
+        ("folds.count=3", "folds.count is no parameter: use --folds 3"),
+        ("metric.name=mae", "metric.name is no parameter: use --metric mae"),
+        ("budget.trials=3", "unknown parameter 'budget.trials'; the groups of parameters are data, sampling, "),
+        ("stopping.epochs=3", "unknown parameter 'stopping.epochs'; did you mean 'stopping.min_epochs'?"),
+        ("data.folder=a", "unknown parameter 'data.folder'; did you mean 'data.rows'?"),
         ("optimizer.lr=fast", "optimizer.lr is 'fast': a number is needed, as its default 0.001"),
         ("optimizer.lr=0", "optimizer.lr is 0: above 0 is needed"),
         ("optimizer.lr=", "optimizer.lr is null: one value is needed"),
@@ -50,12 +57,12 @@ def test_values_have_the_types_of_their_defaults() -> None:
 )
 def test_mistakes(word: str, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(f"--set {word}: {message}")):
-        settings(Started(), [word])
+        settings(Started(), [word], ("epochs", "folds", "metric"))
 
 
 def test_all_mistakes_are_said_at_once() -> None:
     with pytest.raises(DataError) as caught:
-        settings(Toy(), ["optimizer.lr=0", "model.dropout=0.1", "model.dropout=0.2", "x"])
+        settings(Toy(), ["optimizer.lr=0", "model.dropout=0.1", "model.dropout=0.2", "x"], ())
     assert str(caught.value).splitlines() == [
         "--set optimizer.lr=0: optimizer.lr is 0: above 0 is needed",
         "--set model.dropout=0.2: model.dropout is set twice: keep one of the two",

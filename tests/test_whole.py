@@ -16,6 +16,7 @@ from hpo.check_labels import look
 from hpo.epoch import Epoch
 from hpo.objective import Batch, Outputs, Sums, Whole
 from hpo.out_of_fold import out_of_fold
+from hpo.schedule import Validation
 from tests.test_check import subject
 from tests.toy import Toy, toy_run
 
@@ -96,6 +97,24 @@ def test_validation_scores_wholes_and_training_scores_rows(arrays: Arrays) -> No
     assert epoch.validation["total"] == pytest.approx(expected, rel=1e-5)  # float32
     assert run.evaluate(run.fold.validation)["total"] == pytest.approx(expected, rel=1e-5)
     assert found["whole"].tolist() == [f"whole {row // SIZE}" for row in found["row"]]
+
+
+def test_a_fast_validation_takes_rows_that_are_neighbours(arrays: Arrays) -> None:
+    """A part of the rows of each whole would leave none of them complete."""
+    made: list[Together] = []
+
+    class Recorded(Wholes):
+        def whole(self, arrays: Arrays, folder: Path | None = None) -> Together:
+            made.append(Together())
+            return made[-1]
+
+    run = toy_run(arrays, Recorded(), validation=Validation(full_validation_every=3, fast_share=0.3))
+    assert [run.epoch().full, run.epoch().full, run.epoch().full] == [False, False, True]
+    rows = run.fold.validation.tolist()
+    fast = [whole.order for whole in made if 0 < len(whole.order) < len(rows)]
+    size = round(0.3 * len(rows))
+    runs = [rows[first : first + size] for first in range(len(rows) - size + 1)]
+    assert len(fast) >= 2 and fast[0] in runs and all(order == fast[0] for order in fast)
 
 
 def test_the_check_sees_scores_of_wholes(arrays: Arrays, tmp_path: Path) -> None:

@@ -172,8 +172,10 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
     from hpo.check_subject import Subject
     from hpo.dealing import split_of, trained_on
     from hpo.study_classes import require_classes
+    from hpo.study_values import require_together
 
     objective = resolve_aloud(spec.objective)
+    require_together(spec, objective, spec.configurations)
     params = first_params(spec, name)
     with _working("preparing the data"):
         arrays = open_arrays(objective, Path(spec.data) if spec.data else None, spec.fixed, place.files.cache)

@@ -46,7 +46,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     image = folder.create_field("image", int(begins[-1]), np.int16 if wide else np.uint8)
     label = folder.create_field("label", int(begins[-1]), np.uint8)
     groups = sorted({volume.group for volume in found.volumes})
-    rows, problems = _Rows(patch), []
+    rows, about, problems = _Rows(patch), [], []
     for number, (volume, shape, begin) in enumerate(zip(found.volumes, shapes, begins.tolist(), strict=False)):
         box = slice(begin, begin + sizes[number])
         labels = label[box].reshape(shape)
@@ -56,6 +56,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
             problems.append(str(error))
             continue
         rows.add(number, groups.index(volume.group), begin, corners(shape, patch, data["overlap"]), labels)
+        about.append(_about(volume, labels))
     if problems:
         raise DataError(listing(source, problems))
     image.flush()
@@ -63,7 +64,7 @@ def prepare(source: Path | None, data: Mapping[str, Any], folder: ArrayFolder) -
     rows.write(folder)
     return {
         "classes": list(STRATA),
-        "volumes": [{"name": v.name, "group": v.group, "shape": list(v.shape)} for v in found.volumes],
+        "volumes": about,
         "groups": groups,
         "begins": begins[:-1].tolist(),
         "dtype": np.dtype(found.dtype).name,
@@ -118,6 +119,16 @@ class _Rows:
         folder.add_windows(whole.pop("start"), whole.pop("stride"), (self._patch,) * 3)
         for name, array in whole.items():
             folder.add(name, array.astype(np.int64))
+
+
+def _about(volume: Volume, label: np.ndarray) -> dict[str, Any]:
+    """Facts of a volume, with its `foreground` and `labelled` voxels, each of which counts once."""
+    slices = [(np.count_nonzero(part == FOREGROUND), np.count_nonzero(part != IGNORED)) for part in label]
+    foreground, labelled = (int(sum(counts)) for counts in zip(*slices, strict=True))
+    return {"name": volume.name, "group": volume.group, "shape": list(volume.shape)} | {
+        "foreground": foreground,
+        "labelled": labelled,
+    }
 
 
 def _write(volume: Volume, image: np.ndarray, label: np.ndarray) -> None:

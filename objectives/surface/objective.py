@@ -43,7 +43,7 @@ class Surface(Objective):
     """Segmentation of thin surfaces in volumes (files: see `objectives.surface.files`)."""
 
     name = "surface"
-    version = 1
+    version = 2
     prepare_keys = surface_arrays.KEYS
     references = ("majority", "constant")
     predicts_classes = False
@@ -137,18 +137,28 @@ class Surface(Objective):
         """See `objectives.surface.statistics`."""
         return surface_statistics.statistics(arrays, rows)
 
+    def contradiction(self, params: Params) -> str:
+        """Windows that cannot be halved as often as the net is deep."""
+        patch, depth = params.data["patch"], params.model["depth"]
+        unit, least = factor(depth), self.ranges["data.patch"][0]
+        if patch % unit == 0:
+            return ""
+        below = patch // unit * unit
+        fitting = " or ".join(str(size) for size in (below, below + unit) if size >= least)
+        possible = (patch & -patch).bit_length()  # levels: one more than the patch has factors of 2
+        shallower = f", or model.depth {possible}" if possible >= self.ranges["model.depth"][0] else ""
+        why = f"data.patch is {patch}, which cannot be halved {depth - 1} time{'s' * (depth > 2)}: model.depth {depth}"
+        return f"{why} needs a multiple of {unit}; set data.patch to {fitting}{shallower}"
+
     def model(self, params: Params, statistics: Mapping[str, Tensor]) -> torch.nn.Module:
         """A 3-D U-Net that scales its input itself.
 
         Raises:
             DataError: windows cannot be halved so often.
         """
-        p, patch = params.model, params.data["patch"]
-        if patch % factor(p["depth"]):
-            raise DataError(
-                f"data.patch is {patch}, which cannot be halved {p['depth'] - 1} times: model.depth {p['depth']} needs "
-                f"a multiple of {factor(p['depth'])}"
-            )
+        if why := self.contradiction(params):
+            raise DataError(why)
+        p = params.model
         shape = (p["initial_filters"], p["depth"], p["encoder"], p["dropout"], p["deep_supervision"])
         return UNet3d(*shape, statistics["pixels"])
 

@@ -25,7 +25,7 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
         DataError: fewer groups than folds, or groups in which nothing is labelled: their fold would have no score.
     """
     info, volume = arrays.info, np.asarray(arrays["volume"])
-    labelled, foreground = (np.bincount(volume, arrays[name]) for name in ("labelled", "foreground"))
+    labelled, foreground = (np.asarray([about[key] for about in info["volumes"]]) for key in ("labelled", "foreground"))
     group = np.asarray([info["groups"].index(about["group"]) for about in info["volumes"]])
     empty = [name for number, name in enumerate(info["groups"]) if not labelled[group == number].any()]
     if empty:

@@ -23,11 +23,17 @@ class InFiles(Together):
     def __init__(self, folder: Path | None) -> None:
         super().__init__()
         self.folder = folder
+        self._files: list[Path] = []
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self._files)
 
     def _closed(self, keys: list[int]) -> Sums:
         for key in keys if self.folder else ():
             assert self.folder is not None
-            (self.folder / f"whole-{key:03d}.txt").write_text(str(len(self._open[key])))
+            self._files.append(self.folder / f"whole-{key:03d}.txt")
+            self._files[-1].write_text(str(len(self._open[key])))
         return super()._closed(keys)
 
 
@@ -101,3 +107,60 @@ def test_an_objective_without_wholes_writes_no_files(tmp_path: Path) -> None:
     to.write_text("a file")
     refused = command(tmp_path, *words, to)
     assert refused.exit_code == 2 and f"Directory '{to}' is a file" in refused.stderr
+
+
+#: Where the data are and where files are to be written -> whether the latter lies in the data.
+PLACES = {
+    ("scans", "scans"): True,
+    ("scans", "scans/.."): False,
+    ("scans", "scans/out/deeper"): True,
+    ("scans", "alias"): True,
+    ("alias", "scans/out"): True,
+    ("scans/a.txt", "scans"): True,
+    ("scans/a.txt", "alias"): True,
+    ("scans/a.txt", "scans/out"): False,
+    ("scans/a.txt", "scans-out"): False,
+    ("alias.txt", "scans"): True,
+}
+
+
+@pytest.mark.parametrize(("read", "written"), PLACES)
+def test_files_are_kept_out_of_the_data(tmp_path: Path, read: str, written: str) -> None:
+    """By where they really are, before a model is loaded: there is none, which is said of what is kept apart."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (scans / "a.txt").write_text("120")
+    (tmp_path / "alias").symlink_to(scans)
+    (tmp_path / "alias.txt").symlink_to(scans / "a.txt")
+    data, to = tmp_path / read, tmp_path / written
+    words = ["predict", tmp_path / "model", data, "-o", tmp_path / "rows.csv", "--files", to]
+    before = sorted(tmp_path.rglob("*"))
+    done = command(tmp_path, *words)
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    refused = f"--files {to} lies in the data, {data}, whose files it could replace: name another folder"
+    assert (refused in done.stderr) is PLACES[read, written]
+    assert str(tmp_path / "model") in done.stderr or PLACES[read, written]
+    assert sorted(tmp_path.rglob("*")) == before and (scans / "a.txt").read_bytes() == b"120"
+
+
+def test_data_of_one_file_are_predicted_into_a_folder_beside_it(tmp_path: Path) -> None:
+    named = "tests.cli.test_predict_files:Filed"
+    path, source = model_of(tmp_path, Filed(), named), tmp_path / "scans" / "whole-000.txt"
+    source.parent.mkdir()
+    source.write_text("120")
+    words = ["predict", path, source, "--objective", named, "-o", tmp_path / "rows.csv", "--files"]
+    refused = command(tmp_path, *words, source.parent)
+    assert refused.exit_code == 2 and source.read_bytes() == b"120" and not (tmp_path / "rows.csv").exists()
+    done = command(tmp_path, *words, source.parent / "predicted")
+    assert done.exit_code == 0, done.output
+    assert source.read_bytes() == b"120" and (source.parent / "predicted" / source.name).read_text() == "3"
+
+
+def test_rows_of_wholes_are_not_scored_class_by_class(tmp_path: Path) -> None:
+    named = "tests.cli.test_predict_files:Filed"
+    words = ["evaluate", model_of(tmp_path, Filed(), named), "--objective", named]
+    done = command(tmp_path, *words, "--by-class")
+    assert done.exit_code == 2 and "Traceback" not in done.output
+    assert "--by-class: rows of toy are scored together, not class by class; leave it out" in done.stderr
+    plain = command(tmp_path, *words)
+    assert plain.exit_code == 0 and "total" in plain.stdout, plain.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import numpy as np
@@ -296,11 +297,35 @@ def test_examples_are_drawn_from_every_volume_and_seldom_where_nothing_is_labell
 # ---- what does not fit
 
 
-@pytest.mark.parametrize(("patch", "depth", "multiple"), [(20, 4, 8), (17, 2, 2), (48, 6, 32)])
-def test_windows_that_cannot_be_halved_so_often(patch: int, depth: int, multiple: int) -> None:
-    expected = f"data.patch is {patch}, which cannot be halved {depth - 1} times: model.depth {depth} needs a multiple "
-    with pytest.raises(DataError, match=f"{expected}of {multiple}$"):
-        Surface().model(params(data__patch=patch, model__depth=depth), STATISTICS)
+@pytest.mark.parametrize(
+    ("patch", "depth", "halved", "multiple", "way"),
+    [
+        (30, 3, "2 times", 4, "28 or 32, or model.depth 2"),
+        (20, 4, "3 times", 8, "16 or 24, or model.depth 3"),
+        (17, 2, "1 time", 2, "16 or 18"),
+        (48, 7, "6 times", 64, "64, or model.depth 5"),
+    ],
+)
+def test_windows_that_cannot_be_halved_so_often(patch: int, depth: int, halved: str, multiple: int, way: str) -> None:
+    """Of a study that names them, and of a trial whose search has drawn them."""
+    wrong = params(data__patch=patch, model__depth=depth)
+    expected = f"data.patch is {patch}, which cannot be halved {halved}: model.depth {depth} needs a multiple of "
+    expected += f"{multiple}; set data.patch to {way}"
+    assert Surface().contradiction(wrong) == expected
+    with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
+        Surface().model(wrong, STATISTICS)
+
+
+@pytest.mark.parametrize("depth", range(2, 8))
+def test_windows_that_a_refusal_names_have_a_net(depth: int) -> None:
+    for patch in range(8, 130):
+        why = Surface().contradiction(params(data__patch=patch, model__depth=depth))
+        sizes, _, depths = why.partition("; set data.patch to ")[2].partition(", or model.depth ")
+        ways = [(int(size), depth) for size in sizes.split(" or ") if size]
+        ways += [(patch, int(depths))] if depths else []
+        assert bool(ways) == (patch % 2 ** (depth - 1) != 0)
+        for size, levels in ways:
+            assert not Surface().contradiction(params(data__patch=size, model__depth=levels))
 
 
 def test_the_least_depth_that_a_study_may_ask_for_is_that_of_a_net() -> None:

@@ -94,6 +94,8 @@ def test_what_windows_hold(tmp_path: Path) -> None:
         label = cut(continued(labels[list(SHAPES)[number]], ignored=True), corner)
         assert arrays["foreground"][row] == (label == 1).sum()
         assert arrays["labelled"][row] == (label < 2).sum()
+    of_volumes = [(about["foreground"], about["labelled"]) for about in arrays.info["volumes"]]
+    assert of_volumes == [((label == 1).sum(), (label < 2).sum()) for label in labels.values()], "each voxel once"
     assert arrays.info["groups"] == ["s1", "s2"]
     assert np.asarray(arrays["group"]).tolist() == [1 if number != 1 else 0 for number in arrays["volume"]]
     identified = Surface().identify(arrays)
@@ -177,6 +179,40 @@ def test_more_folds_than_groups_are_refused(tmp_path: Path) -> None:
     arrays = opened(written(tmp_path / "scrolls"))
     with pytest.raises(DataError, match=r"3 folds need at least 3 groups, the data have 2: s1, s2; ask for fewer"):
         Surface().split(arrays, 3, 0)
+
+
+def test_folds_are_the_same_whatever_the_windows_are(tmp_path: Path) -> None:
+    """Foreground that lies in the middle, where windows overlap, counts for more windows than that of the edges."""
+    names, images, labels = [f"v{number:02}" for number in range(12)], {}, {}
+    for number, name in enumerate(names):
+        label = np.zeros((16, 16, 16), np.uint8)
+        at = slice(4, 12) if number % 2 else slice(0, 8)
+        label[at, at, at] = np.random.default_rng(number).random((8, 8, 8)) < 0.5 + 0.005 * number
+        images[f"{name}.tif"], labels[f"{name}.tif"] = picture(number, label.shape), label
+    table = "id,scroll_id\n" + "".join(f"{name},{name}\n" for name in names)
+    source, dealt = write_folder(tmp_path / "scrolls", table, images=images, labels=labels), []
+    for patch, overlap in ((4, 0.5), (8, 0.0), (8, 0.75), (16, 0.5), (32, 0.5)):
+        arrays = opened(source, patch, overlap)
+        folds = Surface().split(arrays, 3, 1).folds
+        dealt.append([sorted(set(np.asarray(arrays["volume"])[fold.validation].tolist())) for fold in folds])
+    assert all(len(fold) == 4 for fold in dealt[0]) and all(one == dealt[0] for one in dealt)
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "named"), [("c", "group s3"), ("bc", "groups s2, s3")], ids=["one group", "two groups"]
+)
+def test_groups_in_which_nothing_is_labelled_are_refused(tmp_path: Path, unlabelled: str, named: str) -> None:
+    """They would be folds without a score; a group with one labelled volume is none of them."""
+    images, _ = ({f"{name}.tif": one for name, one in part.items()} for part in volumes())
+    labels = {f"{name}.tif": np.full(SHAPES[name], 2, np.uint8) for name in unlabelled}
+    labels = {f"{name}.tif": sheet(0, shape) for name, shape in SHAPES.items()} | labels
+    source = write_folder(tmp_path / "scrolls", "id,scroll_id\na,s1\nb,s2\nc,s3\n", images=images, labels=labels)
+    way = r"a fold of theirs could not be scored; take their volumes out of train\.csv"
+    with pytest.raises(DataError, match=f"^no voxel is labelled in {named}: {way}$"):
+        Surface().split(opened(source), 2, 0)
+    (source / "train.csv").write_text("id,scroll_id\na,s1\nb,s1\nc,s1\n")
+    with pytest.raises(DataError, match="2 folds need at least 2 groups"):
+        Surface().split(opened(source), 2, 0)
 
 
 # ---- statistics

@@ -171,6 +171,27 @@ def test_volumes_without_labels_have_files_and_no_scores(tmp_path: Path) -> None
         np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / f"{name}.tif"), np.ones(shape))
 
 
+def test_a_file_of_a_volume_takes_the_place_of_a_link_and_leaves_its_target(arrays: Arrays, tmp_path: Path) -> None:
+    source, out = tmp_path / "scan.tif", tmp_path / "out"
+    write_file(source, picture(0, SHAPES["a"]))
+    before = source.read_bytes()
+    out.mkdir()
+    (out / "a.tif").symlink_to(source)
+    (out / "b.tif").write_text("old")
+    logits = said(arrays)
+    _, whole = blended(arrays, logits, folder=out)
+    assert source.read_bytes() == before and not (out / "a.tif").is_symlink()
+    assert sorted(out.iterdir()) == sorted(whole.files) == [out / f"{name}.tif" for name in SHAPES]
+    assert [tifffile.imread(out / f"{name}.tif").shape for name in SHAPES] == list(SHAPES.values())
+
+
+def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(arrays: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "a.tif").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"a\.tif"):
+        blended(arrays, said(arrays), folder=tmp_path)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
 def test_no_window_is_no_volume(arrays: Arrays) -> None:
     whole = Blended(arrays, None)
     assert whole.finish() == {} and all(len(column) == 0 for column in whole.columns().values())
