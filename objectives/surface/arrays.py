@@ -125,10 +125,8 @@ def _about(volume: Volume, label: np.ndarray) -> dict[str, Any]:
     """Facts of a volume, with its `foreground` and `labelled` voxels, each of which counts once."""
     slices = [(np.count_nonzero(part == FOREGROUND), np.count_nonzero(part != IGNORED)) for part in label]
     foreground, labelled = (int(sum(counts)) for counts in zip(*slices, strict=True))
-    return {"name": volume.name, "group": volume.group, "shape": list(volume.shape)} | {
-        "foreground": foreground,
-        "labelled": labelled,
-    }
+    counts = {"foreground": foreground, "labelled": labelled}
+    return {"name": volume.name, "group": volume.group, "shape": list(volume.shape), **counts}
 
 
 def _write(volume: Volume, image: np.ndarray, label: np.ndarray) -> None:
