@@ -156,7 +156,7 @@ def everything(folder: Path) -> None:
         damage(folder)
 
 
-UNEQUAL = "train_labels/b has 12 x 32 x 21 voxels, its image 12 x 32 x 20 (slices, lines, columns)"
+UNEQUAL = "train_labels/b.tif: a label of 12 x 32 x 21 voxels for an image of 12 x 32 x 20 (slices, lines, columns)"
 MISSING = "train.csv names 1 volume without a TIFF in train_labels/: 'c' in line 4"
 OTHER = "train_labels/a.tif: label values other than 0, 1 and 2: 3 (5 voxels, first in slice 7)"
 TRUNCATED = "train_images/b.tif: damaged or cut short"
