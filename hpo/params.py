@@ -29,8 +29,12 @@ LOOP_DEFAULTS: Mapping[str, Value] = MappingProxyType(
         "sampling.only": "",
         #: Epochs over which a term that starts late grows to its full weight, see `hpo.curriculum`.
         "loss.ramp_epochs": 0,
+        #: `adamw` or `sgd`, see `hpo.optimizer`.
+        "optimizer.name": "adamw",
         "optimizer.lr": 1e-3,
         "optimizer.weight_decay": 1e-2,
+        #: Of `sgd`, Nesterov's; 0 = none.
+        "optimizer.momentum": 0.9,
         #: Largest norm of the whole gradient; 0 = no clipping.
         "optimizer.gradient_clip": 1.0,
         #: `cosine` (down to `eta_min`), `plateau` (factor, patience, min_lr) or `constant`, after a linear warm-up.
@@ -60,7 +64,7 @@ class Params:
     augment: Mapping[str, Any]  #: strengths of the augmentation
     model: Mapping[str, Any]  #: widths, dropout
     loss: Mapping[str, Any]  #: focal_gamma, label_smoothing, `<term>_weight`
-    optimizer: Mapping[str, Any]  #: lr, weight_decay, gradient_clip
+    optimizer: Mapping[str, Any]  #: name, lr, weight_decay, momentum, gradient_clip
     schedule: Mapping[str, Any]  #: shape of the learning rate over the epochs
     stopping: Mapping[str, Any]  #: patience, min_delta, min_epochs
 

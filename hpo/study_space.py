@@ -22,6 +22,7 @@ from hpo.strict_yaml import BROKEN, Mistakes, Node, Section, nearest, shown, spe
 SCHEDULES = ("cosine", "plateau", "constant")
 #: What text values stand for themselves, besides an objective's own `words`.
 WORDS = {
+    "optimizer.name": ("adamw", "sgd"),
     "schedule.name": SCHEDULES,
     "loss.class_weights": ("none", "inverse_share", "odds", "balanced", "effective_number"),
 }
@@ -39,6 +40,7 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     (r"sampling\.rare_threshold_share", lambda v: 0 <= v <= 1, "a share from 0 to 1"),
     (r"optimizer\.lr", lambda v: v > 0, "above 0"),
     (r"optimizer\.(weight_decay|gradient_clip)", lambda v: v >= 0, "at least 0"),
+    (r"optimizer\.momentum", lambda v: 0 <= v < 1, "at least 0 and below 1"),
     (r"schedule\.factor", lambda v: 0 < v < 1, "above 0 and below 1"),
     (r"stopping\.min_epochs", lambda v: v >= 1, "at least 1: epochs count from 1"),
     (r"(schedule|stopping)\..*", lambda v: v >= 0, "at least 0"),

@@ -22,6 +22,7 @@ from hpo.measure import Ledger, Measured, NonFiniteLoss, Steps, half, measure, r
 from hpo.mining import RowLosses
 from hpo.network import Trained, initial
 from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Params, Sums, Term
+from hpo.optimizer import optimizer
 from hpo.sampling import boosted, draw, part, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
@@ -116,12 +117,7 @@ class FoldRun:
         if self._on_gpu:
             channels_last(self.model)
         self._parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=params.optimizer["lr"],
-            weight_decay=params.optimizer["weight_decay"],
-            fused=True,
-        )
+        self.optimizer = optimizer(self._parameters, params.optimizer)
         # bfloat16 has float32's range and needs no scaling; older GPUs train in float16, which does.
         self._scaler = torch.GradScaler(self.device.type, enabled=self._on_gpu and half(self.device) is torch.float16)
         monitor = self._monitor(params.schedule["monitor"])

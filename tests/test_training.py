@@ -45,6 +45,7 @@ def arrays(cache: Path) -> Arrays:
 VARIANTS: dict[str, dict[str, Any]] = {
     "cosine": {"schedule__warmup_epochs": 1},
     "plateau": {"schedule__name": "plateau", "schedule__patience": 0, "schedule__monitor": "mae"},
+    "sgd": {"optimizer__name": "sgd"},
     "boosted": {"sampling__rare_boost_cap": 4.0},
     "balanced": {"sampling__balanced": True},
     "mined": {"sampling__hard_boost_cap": 4.0},

@@ -22,6 +22,7 @@ from hpo.cli.probe_view import show_batches, show_rates
 from hpo.cli.terminal import Terminal
 from hpo.lr_range import Point, in_sentences, rate_warnings, rates, read, steps_of, sweep
 from hpo.lr_range_page import write_page
+from hpo.optimizer import in_words
 
 
 def try_rates(
@@ -60,12 +61,11 @@ def try_rates(
 
 def _facts(subject: Subject, name: str, fold: int, findings: DataFindings, steps: int) -> list[tuple[str, str]]:
     """What was tried on what, for the page."""
-    optimizer = {key: value for key, value in subject.params.optimizer.items() if key != "lr"}
     return [
         ("study", f"{subject.spec.name}, configuration {name}, fold {fold}"),
         ("data", f"{findings.source}, fingerprint {findings.fingerprint[:16]}"),
         ("steps", f"{steps} of {subject.params.data['batch_size']} rows, on {subject.feed.device}"),
-        ("optimizer", "AdamW, " + ", ".join(f"{key} {value:g}" for key, value in optimizer.items())),
+        ("optimizer", in_words(subject.params.optimizer)),
     ]
 
 
