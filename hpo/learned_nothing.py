@@ -8,7 +8,7 @@ beside a majority that gives 0.41 it says that nothing was learned.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hpo import schedule
 from hpo.class_report import majority, uneven
@@ -46,7 +46,7 @@ def loss_of_nothing(training: Training) -> Symptom | None:
         evidence += f"; {number(trained)} in training (learned, but not for new rows)"
         ways = list(against_overfitting(training))
     else:
-        ways = [("raise", "optimizer.lr"), ("raise", "schedule.warmup_epochs"), *rules_off(training), *_even(training)]
+        ways = [*_larger_steps(training), ("raise", "schedule.warmup_epochs"), *rules_off(training), *_even(training)]
     name = "the loss is that of a predictor that has learned nothing"
     return Symptom(name=name, evidence=evidence, remedy=ways_of(training, *ways))
 
@@ -71,7 +71,7 @@ def learns_nothing(training: Training) -> Symptom | None:
     if why is None:
         return None
     rare = [("raise", "sampling.rare_boost_cap")] if uneven(report) else []
-    ways = (("raise", "optimizer.lr"), *rare, *(_even(training) if given else ()), ("raise", "loss.focal_gamma"))
+    ways = (*_larger_steps(training), *rare, *(_even(training) if given else ()), ("raise", "loss.focal_gamma"))
     return Symptom(
         name="the metric learns nothing",
         evidence=f"{metric.name} in {counted(len(late), 'epoch')} after epoch {LEARNED_BY}: median {number(middle)}, "
@@ -79,6 +79,13 @@ def learns_nothing(training: Training) -> Symptom | None:
         remedy=f"look at labels and predictions first; then {ways_of(training, *ways)}, and the weight of the metric's "
         "own loss term",
     )
+
+
+def _larger_steps(training: Training) -> Iterator[tuple[str, str]]:
+    """A higher rate; where the steps shrink with the gradient, as on a plateau, an optimizer whose steps do not."""
+    yield "raise", "optimizer.lr"
+    if training.params.get("optimizer.name") == "sgd":
+        yield "change", "optimizer.name"
 
 
 def _why(metric: Metric, middle: float, given: Mapping[str, float], frequent: float | None) -> str | None:

@@ -52,6 +52,8 @@ def test_a_loss_that_the_majority_reaches_without_learning_is_seen() -> None:
         "raise optimizer.lr (now 0.0001), raise schedule.warmup_epochs (now 0), set loss.class_weights (now none), "
         "set sampling.balanced (now False)"
     )
+    small_steps = seen(stuck(0.402), params=PARAMS | {"optimizer.name": "sgd"})[LOSS].remedy
+    assert small_steps == "raise optimizer.lr (now 0.0001), change optimizer.name (now sgd)"
     assert NOTHING not in found, "the metric is the loss itself: one symptom says it"
     assert LOSS not in seen(stuck(0.402, given={})), "nothing is known of what learns nothing"
     assert LOSS not in seen(stuck(0.402, 5)), "too early to say"
