@@ -31,8 +31,8 @@ class Epoch:
     """What one epoch of one fold came to.
 
     `train` and `validation` map `loss` (the sum of all terms at their full weights, so that epochs of a curriculum can
-    be compared), `loss.TERM` (unweighted means) and every score that could be computed to finite numbers; a score that
-    could not (class absent, nothing labelled) is missing.
+    be compared), `loss.TERM` (unweighted means) and every score that could be computed to finite numbers; what
+    could not (class absent, nothing labelled) is missing, the losses too.
     """
 
     number: int  #: counted from 1

@@ -12,7 +12,7 @@ from hpo.arrays import Arrays, open_arrays
 from hpo.final_model import FinalModel, trusted
 from hpo.objective import DataError, Fold, Metric, Params
 from hpo.retrained_model import differs
-from hpo.retraining import Retraining
+from hpo.retraining import Retraining, start_of
 from hpo.settings import settings
 from hpo.strict_yaml import nearest
 from hpo.study_parameters import measure
@@ -23,13 +23,29 @@ OPTIONS = ("data", "epochs", "folds", "metric", "seed")
 FOLDS = 5
 
 
+def new_values(model: FinalModel, words: Sequence[str]) -> Params:
+    """The values of the model but for those that are set.
+
+    Args:
+        model: to start from.
+        words: parameters, `GROUP.KEY=VALUE`.
+
+    Raises:
+        DataError: with everything that is wrong with the words; the weights do not fit a network of these values.
+    """
+    start = start_of(model)
+    params = Params.from_flat({**start.params.flat(), **settings(model.objective, words, OPTIONS)})
+    start.network(model.objective, params, seed=0)  # before data are read, which may take long
+    return params
+
+
 def finetuning(
     model: FinalModel,
     folder: Path,
     *,
+    params: Params,
     data: Path | None,
     cache: Path,
-    words: Sequence[str],
     metric: str | None,
     folds: int | None,
     epochs: int,
@@ -42,9 +58,9 @@ def finetuning(
     Args:
         model: to start from.
         folder: of the model.
+        params: see `new_values`.
         data: raw data; None for those that it was trained on.
         cache: of prepared data.
-        words: parameters, `GROUP.KEY=VALUE`.
         metric: a loss or score; None for that of the model's study.
         folds: to deal new data into; None for as many as the study had.
         epochs: the most to train.
@@ -56,14 +72,13 @@ def finetuning(
         DataError: with what is wrong and the way out.
     """
     output = (output or folder.with_name(f"{folder.name}-finetuned")).absolute()
-    values = {**model.objective.parameters(), **model.params.flat(), **settings(model.objective, words, OPTIONS)}
     judged = _metric(model, metric)
     arrays, source = _arrays(model, data, cache)
     fold, test, count = _rows(model, folder, arrays, folds, seed)
     what = Retraining(
         model=model,
         folder=folder,
-        params=Params.from_flat(values),
+        params=params,
         arrays=arrays,
         data=source,
         fold=fold,

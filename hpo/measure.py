@@ -126,7 +126,8 @@ class Ledger:
         values, counts = self._values_and_counts()
         totals = zip(self._weights, values.sum(0), counts.sum(0), strict=True)
         means = {name: value / count for name, value, count in totals if count > 0}
-        record = {"loss": float(sum(self._weights[name] * mean for name, mean in means.items()))}
+        # of no labelled entry there is no loss, and 0 would be a perfect one
+        record = {"loss": float(sum(self._weights[name] * mean for name, mean in means.items()))} if means else {}
         record |= {f"loss.{name}": float(mean) for name, mean in means.items()}
         sums = {name: value.cpu().numpy() for name, value in self._sums.items()}
         record |= self._objective.score(sums, info)

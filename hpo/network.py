@@ -49,27 +49,36 @@ class Trained:
         networks of the same random weights differ, one of the old values and one of the new.
 
         Raises:
-            DataError: networks of `params` have weights of other shapes; the message names what changed.
+            DataError: networks of `params` have weights of other shapes, or there are none; the message names what
+                changed.
         """
-        old, new = (random(objective, values, self.statistics, seed) for values in (self.params, params))
+        old = random(objective, self.params, self.statistics, seed)
+        try:
+            new = random(objective, params, self.statistics, seed)
+        except DataError:  # its way out may be to change more, and no change is one here
+            raise DataError(self._misfit(params)) from None
         fresh, before = new.state_dict(), old.state_dict()
         if {k: v.shape for k, v in fresh.items()} != {k: v.shape for k, v in self.weights.items()}:
-            raise DataError(self._misfit(params, fresh))
+            raise DataError(self._misfit(params, self._where(fresh)))
         buffers = {name for name, _ in new.named_buffers()}
         follow = {name for name in buffers & fresh.keys() if not torch.equal(fresh[name], before[name])}
         new.load_state_dict({name: fresh[name] if name in follow else self.weights[name] for name in fresh})
         return new
 
-    def _misfit(self, params: Params, fresh: Mapping[str, torch.Tensor]) -> str:
-        """Which parameters change the network, and where it shows first."""
+    def _misfit(self, params: Params, where: str = "") -> str:
+        """Which parameters change the network, and the way out."""
         before = self.params.flat()
         changed = {key: value for key, value in params.flat().items() if before.get(key) != value}
         of_model = [key for key in changed if key.startswith("model.")] or list(changed)
         listed = ", ".join(f"{key} {before.get(key)} -> {changed[key]}" for key in of_model)
+        return f"the trained weights do not fit a network with {listed}{where}: leave it as it was"
+
+    def _where(self, fresh: Mapping[str, torch.Tensor]) -> str:
+        """Where another network shows first."""
         names = [*fresh, *(name for name in self.weights if name not in fresh)]
         first = next(name for name in names if _shape(fresh.get(name)) != _shape(self.weights.get(name)))
-        shapes = f"{first} has the shape {_shape(self.weights.get(first))}, {_shape(fresh.get(first))} would be needed"
-        return f"the trained weights do not fit a network with {listed} ({shapes}): leave it as it was"
+        was, needed = _shape(self.weights.get(first)), _shape(fresh.get(first))
+        return f" ({first} has the shape {was}, {needed} would be needed)"
 
 
 def _shape(tensor: torch.Tensor | None) -> str:

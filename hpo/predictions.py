@@ -161,6 +161,12 @@ def as_csv(table: Columns) -> str:
     return text.getvalue()
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file begins as `as_csv` writes a table of predictions: with the column `row`."""
+    with path.open("rb") as file:
+        return file.readline(100).strip().split(b",")[0] == b"row"
+
+
 def _below(columns: Sequence[np.ndarray]) -> np.ndarray:
     """`np.concatenate` would forget the masks."""
     masked = any(isinstance(column, np.ma.MaskedArray) for column in columns)

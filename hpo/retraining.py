@@ -91,12 +91,6 @@ class Retraining:
             DataError: the new parameters need a network of another shape, leave no row to train on, or emphasise a
                 class that no row holds.
         """
-        known = self.model.objective.parameters()
-        start = Trained(
-            params=Params.from_flat({**known, **self.model.params.flat()}),
-            statistics=self.model.statistics,
-            weights={name: value.cpu() for name, value in self.model.network.state_dict().items()},
-        )
         run = FoldRun(
             self.model.objective,
             self.arrays,
@@ -108,7 +102,7 @@ class Retraining:
             seed=self.seed,
             repeat=AGAIN,
             stop=stop,
-            start=start,
+            start=start_of(self.model),
         )
         require_emphasised(self.model.objective, self.arrays, run.fold.train, self.params.sampling)
         return run
@@ -167,6 +161,15 @@ class Retrained:
         plain = {key: record[key] for key in ("part", "rows", "before", "after")}
         epochs, metric = record["epochs"], Metric(**record["metric"])
         return cls(output=output, **plain, kept=epochs["kept"], trained=epochs["trained"], metric=metric)
+
+
+def start_of(model: FinalModel) -> Trained:
+    """The model's network, for a training that goes on from it."""
+    return Trained(
+        params=Params.from_flat({**model.objective.parameters(), **model.params.flat()}),
+        statistics=model.statistics,
+        weights={name: value.cpu() for name, value in model.network.state_dict().items()},
+    )
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -109,13 +109,36 @@ def boosted_weights(counts: np.ndarray, sampling: Mapping[str, Any]) -> np.ndarr
     return weights / weights.sum() if rare.any() else None
 
 
-def part(rows: np.ndarray, share: float, generator: np.random.Generator, *, neighbours: bool = False) -> np.ndarray:
-    """A fixed share of the rows, at least one of them, in their order; neighbours where they are parts of wholes."""
+def fast_rows(
+    objective: Objective, arrays: Arrays, rows: np.ndarray, share: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Those validation rows that a fast validation looks at; where rows are parts of wholes, neighbours with labels."""
+    if objective.whole(arrays) is None:
+        return part(rows, share, generator)
+    return part(rows, share, generator, labelled=objective.class_counts(arrays)[rows].any(axis=1))
+
+
+def part(
+    rows: np.ndarray, share: float, generator: np.random.Generator, *, labelled: np.ndarray | None = None
+) -> np.ndarray:
+    """A fixed share of the rows, at least one of them, in their order.
+
+    Args:
+        rows: `int64[row]`.
+        share: of them.
+        generator: of the draw.
+        labelled: `bool[row]`, to take neighbours: which rows hold a label. As large a share of the neighbours holds one
+            as of all rows; where no neighbours have so many, as large a share as there is.
+    """
     size = min(len(rows), max(1, round(share * len(rows))))
-    if neighbours and size:
-        first = int(generator.integers(len(rows) - size + 1))
-        return rows[first : first + size]
-    return np.sort(generator.choice(rows, size=size, replace=False))
+    if labelled is None or not size:
+        return np.sort(generator.choice(rows, size=size, replace=False))
+    before = np.concatenate([[0], np.cumsum(labelled, dtype=np.int64)])
+    held = before[size:] - before[:-size]
+    expected = -(-size * int(labelled.sum()) // len(rows))
+    firsts = np.flatnonzero(held >= min(held.max(), expected))
+    first = int(firsts[generator.integers(len(firsts))])
+    return rows[first : first + size]
 
 
 def draw(rows: np.ndarray, weights: np.ndarray | None, generator: np.random.Generator) -> np.ndarray:

@@ -9,6 +9,18 @@ from hpo.strict_yaml import resolve_scalar, shown
 from hpo.study_parameters import MONITORS, measure, near_parameter
 from hpo.study_space import checked
 
+#: Keys of a study file outside of its parameters, as users write them -> the option of a command that stands for them.
+STAND_FOR = {
+    "budget.epochs": "epochs",
+    "data": "data",
+    "epochs": "epochs",
+    "folds": "folds",
+    "folds.count": "folds",
+    "metric": "metric",
+    "metric.name": "metric",
+    "seed": "seed",
+}
+
 
 def settings(names: Vocabulary, words: Sequence[str], options: Collection[str]) -> dict[str, Value]:
     """The value of each parameter that is set.
@@ -16,7 +28,7 @@ def settings(names: Vocabulary, words: Sequence[str], options: Collection[str]) 
     Args:
         names: of the objective, which knows its parameters.
         words: `optimizer.lr=1e-5`; of one that is text, what stands behind the sign is its value as it is.
-        options: of the command that stand for other keys of a study file: `epochs` for `budget.epochs`.
+        options: of the command, of those in STAND_FOR.
 
     Raises:
         DataError: with everything that is wrong.
@@ -64,7 +76,7 @@ def _unknown(key: str, text: str, known: Collection[str], options: Collection[st
     group, dot, _ = key.partition(".")
     if dot and group in GROUPS:
         return f"unknown parameter {key!r}; {near_parameter(key, known)}"
-    if option := next((part for part in key.split(".") if part in options), None):
+    if (option := STAND_FOR.get(key)) in options:
         return f"{key} is no parameter: use --{option} {text}"
     hint = near_parameter(key, known)
     groups = f"the groups of parameters are {', '.join(GROUPS)}"

@@ -23,7 +23,7 @@ from hpo.mining import RowLosses
 from hpo.network import Trained, initial
 from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Params, Sums, Term
 from hpo.optimizer import optimizer
-from hpo.sampling import boosted, draw, part, row_weights, trained_rows
+from hpo.sampling import boosted, draw, fast_rows, row_weights, trained_rows
 from hpo.schedule import EVERY_EPOCH, Schedule, Validation, best_epoch, should_stop
 
 __all__ = ["FoldRun", "Interrupted", "NonFiniteLoss", "seed_for"]
@@ -128,8 +128,7 @@ class FoldRun:
         self._row_losses = RowLosses(self.fold.train, cap) if cap > 1 else None
         self._heard: list[Tensor] = []  #: of the epoch under way, losses of the rows of each batch
         fast = np.random.default_rng(self._seed(0, FAST))
-        neighbours = objective.whole(arrays) is not None
-        self._fast_rows = part(fold.validation, validation.fast_share, fast, neighbours=neighbours)
+        self._fast_rows = fast_rows(objective, arrays, fold.validation, validation.fast_share, fast)
 
     @property
     def finished(self) -> bool:

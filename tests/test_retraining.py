@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from hpo.arrays import Feed
 from hpo.final_model import FinalModel, ModelError, load_model
-from hpo.finetuning import finetuning
+from hpo.finetuning import finetuning, new_values
 from hpo.objective import DataError, Epoch, Metric
 from hpo.retrained_model import write_retrained
 from hpo.retraining import Retrained, Retraining, differing, retrain
@@ -55,8 +55,9 @@ def load(folder: Path) -> FinalModel:
 
 def wanted(folder: Path, study: tuple[Launched, Path], output: Path, *words: str, **changes: Any) -> Retraining:
     given: dict[str, Any] = {"data": None, "metric": None, "folds": None, "epochs": 4, "seed": 0}
-    cache = study[0].files.cache
-    return finetuning(load(folder), folder, words=words, cache=cache, output=output, objective=TOY, **given | changes)
+    model, cache = load(folder), study[0].files.cache
+    given |= {"params": new_values(model, words), **changes}
+    return finetuning(model, folder, cache=cache, output=output, objective=TOY, **given)
 
 
 def trained(what: Retraining, stop: Callable[[], bool] = lambda: False) -> tuple[Retrained, list[str], list[int]]:
@@ -315,7 +316,8 @@ def test_a_metric_that_the_rows_do_not_have_is_refused_before_training(
 
     def by_number(folder: Path, metric: str | None) -> Retraining:
         model = load_model(folder, objective=TOY, resolve=lambda *_: ByNumber())
-        given: dict[str, Any] = {"data": None, "folds": None, "epochs": 4, "seed": 0, "objective": TOY, "words": ()}
+        given: dict[str, Any] = {"data": None, "folds": None, "epochs": 4, "seed": 0, "objective": TOY}
+        given |= {"params": new_values(model, ())}
         return finetuning(model, folder, metric=metric, cache=study[0].files.cache, output=tmp_path / "new", **given)
 
     assert by_number(fold, "mae.M2").metric == Metric("mae.M2", "minimize")
@@ -361,7 +363,8 @@ def test_data_that_changed_or_have_gone(refit: Path, study: tuple[Launched, Path
 def finetune_elsewhere(folder: Path, cache: Path, output: Path) -> Retraining:
     """Where the data have not been prepared yet."""
     rest: dict[str, Any] = {"data": None, "metric": None, "folds": None, "epochs": 1, "seed": 0}
-    return finetuning(load(folder), folder, words=(), cache=cache, output=output, objective=TOY, **rest)
+    model = load(folder)
+    return finetuning(model, folder, params=new_values(model, ()), cache=cache, output=output, objective=TOY, **rest)
 
 
 def test_a_folder_that_does_not_say_which_rows_it_has_seen(
@@ -408,6 +411,11 @@ def test_a_place_below_a_file_and_the_data_that_a_folder_names_are_said(
     first, second = refused.stderr.splitlines()[:2]
     assert first == f"reads the data that {named / 'config.yaml'} names: {tmp_path / 'secret'}"
     assert second == f"Error: {tmp_path / 'secret'}: no such file or folder"
+    refused = command(study[1], "finetune", named, *words, tmp_path / "new", "--set", "model.width=12")
+    assert refused.exit_code == 2 and refused.stdout == ""
+    fit = "Error: the trained weights do not fit a network with model.width 8 -> 12 (hidden"
+    assert refused.stderr.startswith(fit), "before the data are looked at"
+    assert refused.stderr.endswith("would be needed): leave it as it was\n")
 
 
 def test_the_command_says_whether_it_got_better(fold: Path, study: tuple[Launched, Path], tmp_path: Path) -> None:

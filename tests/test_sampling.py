@@ -156,12 +156,36 @@ def test_a_part_is_so_many_of_the_rows_in_order(count: int, share: float, size: 
 def test_a_part_of_wholes_is_of_neighbours(count: int, share: float, size: int) -> None:
     """Neighbours among the rows that there are, which may lie apart; every place is drawn."""
     rows = np.sort(np.random.default_rng(0).choice(1000, count, replace=False))
-    found = [part(rows, share, np.random.default_rng(seed), neighbours=True).tolist() for seed in range(300)]
+    labelled = np.ones(count, bool)
+    found = [part(rows, share, np.random.default_rng(seed), labelled=labelled).tolist() for seed in range(300)]
     runs = [rows[first : first + size].tolist() for first in range(count - size + 1)] if count else [[]]
     assert all(one in runs for one in found)
     assert all(one in found for one in runs)
-    again = part(rows, share, np.random.default_rng(0), neighbours=True)
+    again = part(rows, share, np.random.default_rng(0), labelled=labelled)
     assert again.tolist() == found[0]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "share"),
+    [
+        pytest.param(np.arange(60) < 30, 0.25, id="the first half"),
+        pytest.param(np.arange(60) == 59, 0.1, id="one row, the last"),
+        pytest.param(np.arange(60) == 0, 0.01, id="a single row of all"),
+        pytest.param(np.arange(60) % 7 == 0, 0.05, id="more rows apart than neighbours are"),
+        pytest.param(np.arange(60) % 30 == 0, 0.9, id="nearly all"),
+        pytest.param(np.random.default_rng(1).random(60) < 0.4, 0.3, id="here and there"),
+        pytest.param(np.zeros(60, bool), 0.25, id="none"),
+    ],
+)
+def test_neighbours_hold_no_fewer_labels_than_all_rows(labelled: np.ndarray, share: float) -> None:
+    """Each place that does is drawn, and no other; where there is none, those with the most."""
+    rows, size = np.arange(60) * 3, max(1, round(share * 60))
+    held = [int(labelled[first : first + size].sum()) for first in range(60 - size + 1)]
+    enough = [first for first, count in enumerate(held) if 60 * count >= size * labelled.sum()]
+    places = enough or [first for first, count in enumerate(held) if count == max(held)]
+    # 1000 draws miss one of at most 60 places with a probability of 60 * (59 / 60) ** 1000 = 3e-6; the seeds are fixed
+    drawn = {tuple(part(rows, share, np.random.default_rng(seed), labelled=labelled)) for seed in range(1000)}
+    assert drawn == {tuple(rows[first : first + size]) for first in places}
 
 
 # ---- a class that is emphasised, or trained on alone

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from hpo.arrays import Arrays, Feed
 from hpo.checkpoint import Checkpoints
+from hpo.epoch_lines import epoch_lines
 from hpo.mixup import blended, draw_share, partners
-from hpo.objective import Batch, Fold, Metric, Objective, Outputs, Params, Sums, Term
+from hpo.objective import Batch, Epoch, Fold, Metric, Objective, Outputs, Params, Sums, Term
 from hpo.sampling import draw
 from hpo.schedule import Validation
 from hpo.training import AUGMENT, DROPOUT, INIT, ORDER, FoldRun, Interrupted, NonFiniteLoss, seed_for
@@ -442,9 +443,22 @@ def test_what_cannot_be_computed_is_missing(arrays: Arrays) -> None:
     run = toy_run(arrays, fold=Fold(0, np.arange(60), unlabelled))
     assert set(run.epoch().validation) == {"loss", "loss.number", "mae"}
     assert run.best is None
-    bare = np.flatnonzero((arrays["target"] < 0) & ~np.isfinite(arrays["number"]))
-    assert run.evaluate(bare) == {"loss": 0.0}
     assert run.evaluate(np.empty(0, np.int64)) == {}
+
+
+def test_rows_without_any_label_have_no_loss(arrays: Arrays) -> None:
+    """Rather than one of 0, which nothing could better: they validate, or are trained on, beside others."""
+    bare = np.flatnonzero((arrays["target"] < 0) & np.isnan(arrays["number"]))
+    labelled = np.flatnonzero((arrays["target"] >= 0) & np.isfinite(arrays["number"]))
+    assert len(bare) >= 2
+    run = toy_run(arrays, fold=Fold(0, labelled, bare), metric=LOSS, epochs=2)
+    first, last = (run.epoch() for _ in range(2))
+    assert first.validation == last.validation == {} and {"loss", "loss.class", "loss.number"} <= first.train.keys()
+    assert run.best is None and run.evaluate(bare) == {} and "loss" in run.evaluate(labelled)
+    assert " | validation" not in next(epoch_lines(first, 2, {})), "nothing is said of nothing"
+    assert Epoch.from_json(first.to_json()) == first
+    trained = toy_run(arrays, fold=Fold(0, bare, labelled), metric=LOSS, epochs=1).epoch()
+    assert trained.train == {} and trained.spread == {} and "loss" in trained.validation
 
 
 def test_the_best_state_is_that_of_the_best_epoch(arrays: Arrays) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hpo.arrays import Arrays
 from hpo.check_labels import look
 from hpo.epoch import Epoch
-from hpo.objective import Batch, Outputs, Sums, Whole
+from hpo.objective import Batch, Fold, Outputs, Sums, Whole
 from hpo.out_of_fold import out_of_fold
 from hpo.schedule import Validation
 from tests.test_check import subject
@@ -117,6 +117,23 @@ def test_a_fast_validation_takes_rows_that_are_neighbours(arrays: Arrays) -> Non
     assert len(fast) >= 2 and fast[0] in runs and all(order == fast[0] for order in fast)
 
 
+def test_a_fast_validation_of_wholes_sees_labels_wherever_they_are(arrays: Arrays) -> None:
+    """Some 20 rows of 120 hold one, all among the first; neighbours drawn anywhere would mostly hold none."""
+
+    class Few(Wholes):
+        def class_counts(self, arrays: Arrays) -> np.ndarray:
+            counts = super().class_counts(arrays)
+            counts[24:] = 0
+            return counts
+
+    rows = np.arange(len(arrays))
+    for seed in range(20):
+        run = toy_run(
+            arrays, Few(), validation=Validation(full_validation_every=2), seed=seed, fold=Fold(0, rows, rows)
+        )
+        assert len(run._fast_rows) == 30 and (arrays["target"][run._fast_rows[run._fast_rows < 24]] >= 0).any()
+
+
 def test_the_check_sees_scores_of_wholes(arrays: Arrays, tmp_path: Path) -> None:
     run = toy_run(arrays, Wholes())
     found = look(subject(tmp_path / "toy"), run, 0, np.random.default_rng(1).permutation(run.fold.validation))
@@ -139,7 +156,5 @@ def test_what_predictors_that_learned_nothing_come_to_is_measured_once(arrays: A
 
 
 def test_a_run_without_validation_rows_has_no_references(arrays: Arrays) -> None:
-    from hpo.objective import Fold
-
     run = toy_run(arrays, Wholes(), fold=Fold(-1, np.arange(80), np.empty(0, np.int64)))
     assert run.epoch().references == {}

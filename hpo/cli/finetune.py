@@ -60,13 +60,13 @@ def finetune(
     """
     from hpo.evaluation import OTHER_DATA
     from hpo.final_model import load_model
-    from hpo.finetuning import finetuning
+    from hpo.finetuning import finetuning, new_values
 
     loaded = load_model(model, None, device, objective, resolve=resolve_aloud)
+    params = new_values(loaded, [*words, *_sampling("emphasis", emphasis), *_sampling("only", only)])
     if options["data"] is None and (named := loaded.config["data"]) is not None:
         click.echo(f"reads the data that {model / 'config.yaml'} names: {named}", err=True)
-    set_ = [*words, *_sampling("emphasis", emphasis), *_sampling("only", only)]
-    what = finetuning(loaded, model.resolve(), cache=place.files.cache, words=set_, objective=objective, **options)
+    what = finetuning(loaded, model.resolve(), params=params, cache=place.files.cache, objective=objective, **options)
     if what.new_data:
         click.echo(f"note: {OTHER_DATA.format('the model was')}", err=True)
     (outcome,) = train_all({"fine-tuning": what}, device)

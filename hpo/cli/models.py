@@ -85,14 +85,20 @@ def evaluate(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path), required=False)
 @WITH
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), required=True, help="CSV file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="CSV file; outside of DATA an older one is replaced.",
+)
 @click.option(
     "--files",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Also write what the rows together make, such as a TIFF per predicted volume, into DIR; files of the same "
-    "name are replaced; DIR lies outside of DATA. For objectives whose rows are parts of recordings.",
+    help="Also write what the rows together make, such as a TIFF per predicted volume, into DIR, which is new or empty "
+    "and lies outside of DATA. For objectives whose rows are parts of recordings.",
 )
 @OWN
 @DEVICE
@@ -119,8 +125,9 @@ def predict(
     from hpo.predictions import as_csv, extent
     from hpo.wording import counted
 
-    if folder is not None and data is not None:
-        _keep_apart(folder, data)
+    _require_place(output, data)
+    if folder is not None:
+        _require_room(folder, data)
     models = _loaded(model, others, None, device, objective)
     asked = _as_one(models)
     arrays = asked.arrays(data, place.files.cache, labelled=False)
@@ -139,15 +146,34 @@ def predict(
         click.echo(f"{counted(len(whole.files), 'file')} -> {folder}")
 
 
-def _keep_apart(folder: Path, data: Path) -> None:
-    """What is written has the names of what is read.
+def _require_place(output: Path, data: Path | None) -> None:
+    """What is replaced is a table of predictions that is none of the data.
 
     Raises:
-        Mistake: a file of the data could be replaced by what is predicted from it.
+        Mistake: a file that nobody has predicted would be lost.
     """
-    written, read = folder.resolve(), data.resolve()
-    if written in (read, read.parent if read.is_file() else read) or read in written.parents:
-        raise Mistake(f"--files {folder} lies in the data, {data}, whose files it could replace: name another folder")
+    from hpo.predictions import is_table
+
+    if not output.is_file():
+        return
+    if data is not None and output.resolve().is_relative_to(data.resolve()):
+        raise Mistake(f"-o {output} would replace a file of the data, {data}: name another file")
+    if output.stat().st_size and not is_table(output):
+        raise Mistake(f"-o {output} exists and is no table of predictions: name another file, or remove it")
+
+
+def _require_room(folder: Path, data: Path | None) -> None:
+    """What is predicted has the names of images, and of their labels: it is written where nothing is.
+
+    Raises:
+        Mistake: a file could be replaced, or what is predicted be taken for data.
+    """
+    if data is not None and folder.resolve().is_relative_to(data.resolve()):
+        raise Mistake(f"--files {folder} lies in the data, {data}: name a folder outside of them")
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if held:
+        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        raise Mistake(f"--files {folder} holds {held[0]}{more}: name a new folder, or empty this one")
 
 
 def _loaded(

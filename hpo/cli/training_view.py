@@ -50,8 +50,8 @@ class TrainingView:
 
     def heard(self, epoch: Epoch, of: int) -> None:
         """An epoch that has been trained, and of how many."""
-        value = epoch.get(self._metric)
-        shown = f"{self._metric} {value:.4g}" if value is not None else f"train.loss {epoch.train['loss']:.4g}"
+        found = ((name, epoch.get(name)) for name in (self._metric, "train.loss"))
+        shown = next((f"{name} {value:.4g}" for name, value in found if value is not None), "nothing labelled")
         self._bar.update(self._task, completed=epoch.number, total=of, description=f"{self._what}, {shown}")
         if not self._console.is_terminal:
             click.echo(f"epoch {epoch.number}/{of} | {shown} | lr {epoch.lr:.3g} {epoch.seconds:.2f} s", err=True)

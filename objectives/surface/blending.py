@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -129,11 +130,19 @@ def _added(first: Sums, second: Sums) -> Sums:
 
 
 def _write(path: Path, prediction: np.ndarray) -> None:
+    """Write a TIFF beside its place and rename it.
+
+    Raises:
+        OSError: it cannot be written; with its own path, since the name beside it tells nobody anything.
+    """
     import tifffile
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{os.getpid()}.writing")  # short: a name as long as may be leaves no room for more
     try:
         tifffile.imwrite(beside, prediction.astype(np.uint8), compression="zlib", photometric="minisblack")
         os.replace(beside, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it would hide why
+            beside.unlink()

@@ -41,8 +41,11 @@ def split(arrays: Arrays, folds: int, seed: int) -> Split:
 
 
 def _too_few(groups: Sequence[object], volumes: int, folds: int) -> str:
+    ways = ["add volumes of more groups"]
+    if len(groups) > 1:
+        ways.insert(0, f"ask for fewer, folds: {{count: {len(groups)}}}")
+    if volumes >= folds:
+        alone = "write the id of each volume into a column group of train.csv"
+        ways.append(f"{alone}: scores are then too good, since volumes of one group are alike")
     text = f"{folds} folds need at least {folds} groups, the data have {len(groups)}: {some(list(map(str, groups)))}"
-    fewer = f"ask for fewer, folds: {{count: {len(groups)}}}, or " if len(groups) > 1 else ""
-    single = "or give each volume its id in a column group of train.csv; since volumes of a scroll are alike, scores"
-    parted = f"; {single} are then too good" if volumes >= folds else ""
-    return f"{text}; {fewer}add volumes of more groups{parted}"
+    return "\n  ".join([text, "\n  or ".join(ways)])

@@ -106,6 +106,12 @@ def test_from_volumes_to_a_model_and_its_files(hpo: Run, tmp_path: Path) -> None
     for name in SHAPES:
         first, again = (tifffile.imread(tmp_path / folder / f"{name}.tif") for folder in ("predicted", "again"))
         np.testing.assert_array_equal(first, again)
+    labels = {path: path.read_bytes() for path in (tmp_path / "scrolls" / "train_labels").iterdir()}
+    for full in ("again", "scrolls/train_labels"):
+        refused = hpo("predict", final["path"], "scans", "-o", "u.csv", "--files", full)
+        assert refused.returncode == 2 and "Traceback" not in refused.stderr
+        assert f"--files {full} holds a.tif and 2 more: name a new folder, or empty this one" in refused.stderr
+    assert {path: path.read_bytes() for path in labels} == labels
     rows = list(csv.DictReader((tmp_path / "u.csv").read_text().splitlines()))
     assert {row["truth"] + row["volume.dice"] for row in rows} == {""} and all(row["prediction"] for row in rows)
     refused = hpo("evaluate", final["path"], "--data", "scans")

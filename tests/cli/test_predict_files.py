@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 
 from hpo.arrays import Arrays
 from hpo.objective import Objective, Params, Sums
@@ -69,23 +70,22 @@ def test_files_of_wholes_are_written_beside_the_table(tmp_path: Path) -> None:
     named = "tests.cli.test_predict_files:Filed"
     path, to = model_of(tmp_path, Filed(), named), tmp_path / "new" / "predicted"
     words = ["predict", path, "--objective", named, "-o", to / "rows.csv"]
-    plain = command(tmp_path, *words)
-    assert plain.exit_code == 0, plain.output
-    assert plain.stdout == f"120 rows -> {to / 'rows.csv'}\n" and [p.name for p in to.iterdir()] == ["rows.csv"]
     done = command(tmp_path, *words, "--files", to)
     assert done.exit_code == 0, done.output
     wholes = 120 // SIZE
     assert done.stdout == f"120 rows -> {to / 'rows.csv'}\n{wholes} files -> {to}\n", "the table is not counted"
     assert {p.name: p.read_text() for p in to.glob("*.txt")} == {f"whole-{k:03d}.txt": "3" for k in range(wholes)}
-    (to / "whole-000.txt").write_text("old")
-    (to / "mine.txt").write_text("mine")
-    again = command(tmp_path, *words, "--files", to, "--with", _twin(path))
-    assert again.exit_code == 0, again.output
-    assert again.stdout.endswith(f"\n{wholes} files -> {to}\n"), "an ensemble writes, too; others' files are no news"
-    assert (to / "whole-000.txt").read_text() == "3" and (to / "mine.txt").read_text() == "mine"
-    below = command(tmp_path, *words, "--files", to / "mine.txt" / "deeper")
+    other = tmp_path / "of two"
+    other.mkdir()
+    words[-1] = tmp_path / "rows.csv"
+    both = command(tmp_path, *words, "--files", other, "--with", _twin(path))
+    assert both.exit_code == 0, both.output
+    assert both.stdout == f"120 rows -> {words[-1]}\n{wholes} files -> {other}\n", "an ensemble, into an empty folder"
+    plain = command(tmp_path, *words)
+    assert plain.exit_code == 0 and plain.stdout == f"120 rows -> {words[-1]}\n", "its own table is replaced"
+    below = command(tmp_path, *words, "--files", to / "whole-000.txt" / "deeper")
     assert below.exit_code == 2
-    assert f"{to / 'mine.txt'}: is a file, and a folder is needed in its place" in below.stderr
+    assert f"{to / 'whole-000.txt'}: is a file, and a folder is needed in its place" in below.stderr
 
 
 def _twin(path: Path) -> Path:
@@ -109,38 +109,87 @@ def test_an_objective_without_wholes_writes_no_files(tmp_path: Path) -> None:
     assert refused.exit_code == 2 and f"Directory '{to}' is a file" in refused.stderr
 
 
-#: Where the data are and where files are to be written -> whether the latter lies in the data.
+#: Where the data are and where files are to be written -> why they are not.
+IN_DATA, FULL = "lies in the data, {data}: name a folder outside of them", "holds {held}: name a new folder, or empty"
 PLACES = {
-    ("scans", "scans"): True,
-    ("scans", "scans/.."): False,
-    ("scans", "scans/out/deeper"): True,
-    ("scans", "alias"): True,
-    ("alias", "scans/out"): True,
-    ("scans/a.txt", "scans"): True,
-    ("scans/a.txt", "alias"): True,
-    ("scans/a.txt", "scans/out"): False,
-    ("scans/a.txt", "scans-out"): False,
-    ("alias.txt", "scans"): True,
+    ("source", "source"): IN_DATA,
+    ("source", "source/images"): IN_DATA,
+    ("source", "source/new"): IN_DATA,
+    ("source", "source/.."): FULL.format(held="alias and 2 more"),
+    ("source", "alias/images"): IN_DATA,
+    ("alias", "source/new"): IN_DATA,
+    ("source", "source-new"): "",
+    ("source/images", "source/labels"): FULL.format(held="a.txt"),
+    ("source/images", "source"): FULL.format(held="images and 2 more"),
+    ("source/images", "source/new"): "",
+    ("source/images/a.txt", "source/images"): FULL.format(held="a.txt and 1 more"),
+    ("source/images/a.txt", "source/labels"): FULL.format(held="a.txt"),
+    ("source/images/a.txt", "source/images/new"): "",
+    ("alias.txt", "source/images"): FULL.format(held="a.txt and 1 more"),
+    ("", "source/labels"): FULL.format(held="a.txt"),
+    ("", "source/new"): "",
+}
+
+#: Where the data are and where the table is to be written -> why it is not.
+OF_DATA, OTHER = "would replace a file of the data, {data}: name another file", "exists and is no table of predictions"
+TABLES = {
+    ("source", "source/train.csv"): OF_DATA,
+    ("source", "alias/images/a.txt"): OF_DATA,
+    ("source/images/a.txt", "source/images/a.txt"): OF_DATA,
+    ("source", "source/new.csv"): "",
+    ("source/images", "source/train.csv"): OTHER,
+    ("source/images/a.txt", "source/train.csv"): OTHER,
+    ("source/images/a.txt", "source/labels/a.txt"): OTHER,
+    ("", "source/train.csv"): OTHER,
+    ("", "source/new.csv"): "",
 }
 
 
+def sources(root: Path) -> dict[Path, bytes]:
+    """What is there before a model is loaded, of which there is none: that is said of places that are allowed."""
+    files = {"train.csv": "id,scroll_id\na,s\n", "images/a.txt": "120", "images/b.txt": "120", "labels/a.txt": "60"}
+    for name, content in files.items():
+        path = root / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (root / "alias").symlink_to(root / "source")
+    (root / "alias.txt").symlink_to(root / "source" / "images" / "a.txt")
+    return held(root)
+
+
+def held(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize(("read", "written"), PLACES)
-def test_files_are_kept_out_of_the_data(tmp_path: Path, read: str, written: str) -> None:
-    """By where they really are, before a model is loaded: there is none, which is said of what is kept apart."""
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    (scans / "a.txt").write_text("120")
-    (tmp_path / "alias").symlink_to(scans)
-    (tmp_path / "alias.txt").symlink_to(scans / "a.txt")
-    data, to = tmp_path / read, tmp_path / written
-    words = ["predict", tmp_path / "model", data, "-o", tmp_path / "rows.csv", "--files", to]
-    before = sorted(tmp_path.rglob("*"))
-    done = command(tmp_path, *words)
+def test_files_are_written_where_nothing_is(tmp_path: Path, read: str, written: str) -> None:
+    """By where they really are: labels have the names of the images, whichever of the two are read."""
+    before, to, data = sources(tmp_path), tmp_path / written, [tmp_path / read] if read else []
+    done = command(tmp_path, "predict", tmp_path / "model", *data, "-o", tmp_path / "rows.csv", "--files", to)
+    said = f"--files {to} {PLACES[read, written]}".format(data=tmp_path / read)
+    refused(done, said if PLACES[read, written] else f"{tmp_path / 'model'} is not a model folder")
+    assert held(tmp_path) == before
+
+
+@pytest.mark.parametrize(("read", "written"), TABLES)
+def test_a_table_replaces_no_file_but_an_older_table(tmp_path: Path, read: str, written: str) -> None:
+    before, to, data = sources(tmp_path), tmp_path / written, [tmp_path / read] if read else []
+    done = command(tmp_path, "predict", tmp_path / "model", *data, "-o", to)
+    said = f"-o {to} {TABLES[read, written]}".format(data=tmp_path / read)
+    refused(done, said if TABLES[read, written] else f"{tmp_path / 'model'} is not a model folder")
+    assert held(tmp_path) == before
+
+
+@pytest.mark.parametrize(("content", "replaced"), [("row,a\r\n0,1\r\n", True), ("", True), ("rows,a\n", False)])
+def test_a_table_is_known_by_its_first_column(tmp_path: Path, content: str, replaced: bool) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    done = command(tmp_path, "predict", tmp_path / "model", "-o", tmp_path / "t.csv")
+    refused(done, "is not a model folder" if replaced else f"-o {tmp_path / 't.csv'} exists and is no table of")
+
+
+def refused(done: Result, text: str) -> None:
     assert done.exit_code == 2 and "Traceback" not in done.output
-    refused = f"--files {to} lies in the data, {data}, whose files it could replace: name another folder"
-    assert (refused in done.stderr) is PLACES[read, written]
-    assert str(tmp_path / "model") in done.stderr or PLACES[read, written]
-    assert sorted(tmp_path.rglob("*")) == before and (scans / "a.txt").read_bytes() == b"120"
+    assert text in done.stderr, done.stderr
 
 
 def test_data_of_one_file_are_predicted_into_a_folder_beside_it(tmp_path: Path) -> None:

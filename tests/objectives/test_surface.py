@@ -14,6 +14,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import measure, references
+from hpo.network import Trained
 from hpo.objective import Batch, DataError, Outputs, Params
 from hpo.out_of_fold import example_rows
 from objectives.surface.examples import LARGEST
@@ -314,6 +315,15 @@ def test_windows_that_cannot_be_halved_so_often(patch: int, depth: int, halved: 
     assert Surface().contradiction(wrong) == expected
     with pytest.raises(DataError, match=f"^{re.escape(expected)}$"):
         Surface().model(wrong, STATISTICS)
+
+
+def test_a_trained_net_stays_as_deep_as_it_is() -> None:
+    """Where windows cannot be halved so often: to change those, as a study could, is no way out."""
+    net = Surface().model(params(data__patch=32, model__depth=3), STATISTICS)
+    trained = Trained(params=params(data__patch=32), statistics=STATISTICS, weights=net.state_dict())
+    message = r"^the trained weights do not fit a network with model\.depth 3 -> 7: leave it as it was$"
+    with pytest.raises(DataError, match=message):
+        trained.network(Surface(), params(data__patch=32, model__depth=7), 0)
 
 
 @pytest.mark.parametrize("depth", range(2, 8))

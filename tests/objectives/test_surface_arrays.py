@@ -177,7 +177,7 @@ def test_folds_leave_groups_out_and_validate_each_window_once(tmp_path: Path) ->
 
 def test_more_folds_than_groups_are_refused(tmp_path: Path) -> None:
     arrays = opened(written(tmp_path / "scrolls"))
-    with pytest.raises(DataError, match=r"3 folds need at least 3 groups, the data have 2: s1, s2; ask for fewer"):
+    with pytest.raises(DataError, match=r"3 folds need at least 3 groups, the data have 2: s1, s2\n  ask for fewer"):
         Surface().split(arrays, 3, 0)
 
 

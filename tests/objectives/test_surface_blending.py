@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.objective import Sums
-from objectives.surface.blending import COLUMNS, SCORES, Blended
+from objectives.surface.blending import COLUMNS, SCORES, Blended, _write
 from objectives.surface.objective import Surface
 from objectives.surface.volume_scores import volume_scores
-from tests.objectives.volumes import picture, write_file, write_folder
+from tests.objectives.volumes import picture, sheet, write_file, write_folder
 from tests.toy import CPU
 
 PATCH = 8
@@ -186,10 +186,33 @@ def test_a_file_of_a_volume_takes_the_place_of_a_link_and_leaves_its_target(arra
 
 
 def test_a_file_that_cannot_be_put_in_its_place_leaves_nothing_behind(arrays: Arrays, tmp_path: Path) -> None:
+    """And is said by its own name."""
     (tmp_path / "a.tif").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"a\.tif"):
+    with pytest.raises(IsADirectoryError) as caught:
         blended(arrays, said(arrays), folder=tmp_path)
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "a.tif"), None)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.tif"]
+
+
+def test_a_volume_may_have_the_longest_name_that_a_file_can_have(tmp_path: Path) -> None:
+    """255 bytes, of which four are the ending; what is written beside it has room."""
+    name = "v" * 251
+    images = {f"{one}.tif": picture(0) for one in (name, "w")}
+    labels = {file: sheet(0) for file in images}
+    table = f"id,scroll_id\n{name},s1\nw,s2\n"
+    none = dict.fromkeys(("a.tif", "b.tif", "c.tif"))
+    source = write_folder(tmp_path / "long", table, images=images | none, labels=labels | none)
+    arrays = open_arrays(Surface(), source, {"data.patch": PATCH, "data.overlap": 0.5}, tmp_path / "cache")
+    out = tmp_path / "out"
+    out.mkdir()
+    blended(arrays, said(arrays), folder=out)
+    assert sorted(path.name for path in out.iterdir()) == sorted(images)
+
+
+def test_a_name_that_no_file_can_have_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File name too long") as caught:
+        _write(tmp_path / f"{'v' * 252}.tif", np.zeros(SHAPES["a"], bool))
+    assert caught.value.filename == str(tmp_path / f"{'v' * 252}.tif") and not list(tmp_path.iterdir())
 
 
 def test_no_window_is_no_volume(arrays: Arrays) -> None:
