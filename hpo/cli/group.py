@@ -196,8 +196,9 @@ _MISTAKES = {
 
 #: SQLAlchemy's names for a database that has gone, is locked, full or read-only in the middle of a command.
 _OF_DATABASES = {"OperationalError", "InternalError"}
-#: What a path that the user named can be: not writable, not there, not a folder, on a full or read-only disk.
+#: What a path that the user named can be: not writable, not there, not a folder, on a full or read-only disk, too long.
 _OF_PATHS = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENOSPC}
+_OF_PATHS |= {errno.ENAMETOOLONG}
 
 
 class Mistake(click.ClickException):
