@@ -15,7 +15,7 @@ from hpo.page import Plot
 from hpo.range_edge import of_study
 from hpo.records import TrialRecord
 from hpo.reference_table import CAPTION, Row, beside
-from hpo.symptom import Symptom, Training, of_classes
+from hpo.symptom import LEARNED_BY, TOO_SHORT, Symptom, Training, of_classes
 from hpo.verdict import Case, Rows, called
 from hpo.wording import MISSING
 
@@ -87,6 +87,8 @@ def _add_symptoms(part: TrainingPart, case: Case, trained: Mapping[str, TrialRec
     for symptom in of_study(case.trials, case.metric, case.ranges):
         part.symptoms.append((symptom.name, *[MISSING] * (len(trials) - 1), symptom.evidence, symptom.remedy))
     part.sentences.append(_summary(found, trials))
+    if short := [called(t) for t in trials if len(t.epochs) <= LEARNED_BY]:
+        part.sentences.append(f"There are at most {LEARNED_BY} epochs of {' and '.join(short)}: {TOO_SHORT}.")
 
 
 def _summary(found: list[dict[str, Symptom]], trials: list[TrialRecord]) -> str:

@@ -47,6 +47,14 @@ def test_a_symptom_that_stays_and_one_of_the_bests_own_are_counted() -> None:
     assert said == "No symptoms of the baseline, trial 0 “before”, on the search fold; trial 1 has 2."
 
 
+def test_that_no_symptom_is_seen_in_a_short_training_says_little() -> None:
+    part = training_part(case(healthy(), healthy()[:5]))
+    assert part.sentences[1:] == [
+        "There are at most 5 epochs of trial 1: most symptoms can be seen after more than 5 epochs only."
+    ]
+    assert len(training_part(case(healthy(), healthy()[:6])).sentences) == 1
+
+
 def test_symptoms_are_looked_for_in_every_retrained_fold() -> None:
     trials, jobs, final = promoted()
     part = training_part(Case(made_up.study(), trials, jobs, final, made_up.direction_of, epochs=24))
