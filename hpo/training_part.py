@@ -14,7 +14,7 @@ from hpo.learned_nothing import references
 from hpo.page import Plot
 from hpo.range_edge import of_study
 from hpo.records import TrialRecord
-from hpo.reference_table import CAPTION, Row, beside
+from hpo.reference_table import CAPTION, MARK, MARKED, Row, beside
 from hpo.symptom import LEARNED_BY, TOO_SHORT, Symptom, Training, of_classes
 from hpo.verdict import Case, Rows, called
 from hpo.wording import MISSING
@@ -70,6 +70,8 @@ def training_part(case: Case) -> TrainingPart:
         return part
     _add_symptoms(part, case, trained)
     part.references_heads, part.references = beside(trained, case.metric, case.direction_of)
+    if any(row[0].endswith(MARK) for row in part.references):
+        part.references_caption += MARKED
     _add_report(part, case)
     part.plots = _plots(case)
     return part

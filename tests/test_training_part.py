@@ -9,6 +9,7 @@ from typing import Any
 from hpo.evidence import ordered_names
 from hpo.objective import Epoch
 from hpo.range_edge import Range
+from hpo.reference_table import CAPTION, MARKED
 from hpo.training_part import UNSEEN, training_part
 from hpo.verdict import Case
 from tests import made_up
@@ -119,10 +120,22 @@ def test_what_has_learned_nothing_stands_beside_baseline_and_best() -> None:
     part = training_part(case(epochs, epochs))
     assert part.references_heads == ("measure", "majority", "baseline", "best")
     assert [row[:2] for row in part.references] == [("macro_f1", "0.300"), ("loss", "2.50")]
+    assert part.references_caption == CAPTION
     (losses,) = (plot for plot in part.plots if plot.key == "losses")
     assert "Dotted lines" in losses.caption
     without = training_part(case(healthy(), healthy()))
     assert without.references == [] and "Dotted" not in without.plots[0].caption
+
+
+def test_a_mark_in_the_table_of_references_is_explained() -> None:
+    given = {"majority": {"loss": 2.5, "accuracy": 0.9}}
+    epochs = [
+        replace(e, references=given if e.number == 1 else {}, validation={**e.validation, "accuracy": 0.6})
+        for e in healthy()
+    ]
+    part = training_part(case(epochs, epochs))
+    assert [row[0] for row in part.references] == ["accuracy *", "loss"]
+    assert part.references_caption == CAPTION + MARKED
 
 
 def test_without_an_epoch_there_is_no_such_part() -> None:

@@ -82,7 +82,9 @@ def _print(found: dict[str, Any]) -> None:
     for trial in found["trials"]:
         names = [trial["configuration"] and f"configuration {trial['configuration']}", trial["role"]]
         said = ", ".join(name for name in names if name)
-        click.echo(f"trial {trial['trial']}" + (f" ({said})" if said else "") + f", {counted(trial['epochs'], 'epoch')}")
+        click.echo(
+            f"trial {trial['trial']}" + (f" ({said})" if said else "") + f", {counted(trial['epochs'], 'epoch')}"
+        )
         _print_symptoms(trial["symptoms"], "no symptom" if trial["epochs"] else "no epoch yet")
         if 0 < trial["epochs"] <= LEARNED_BY:
             click.echo(f"  {TOO_SHORT}")

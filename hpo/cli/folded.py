@@ -19,7 +19,5 @@ def folded(text: str, indent: int, width: int = WIDTH) -> str:
         width: of the terminal; a wider one than `WIDTH` is not filled.
     """
     room = max(min(width, WIDTH), 2 * indent)
-    filled = textwrap.fill(
-        text, room, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False
-    )
+    filled = textwrap.fill(text, room, subsequent_indent=" " * indent, break_on_hyphens=False, break_long_words=False)
     return filled.replace(TIE, " ")

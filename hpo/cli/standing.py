@@ -15,7 +15,6 @@ from hpo.status import silent, status
 from hpo.store import Store
 from hpo.wording import duration, last_line
 
-
 #: Where the facts begin, behind their labels.
 INDENT = 11
 
