@@ -24,8 +24,8 @@ CAPTIONS = {
     "colour is overfitting of that term; a line that stays level is a term that learns nothing; a wide band (one "
     "standard deviation of the batches' means) is a term whose gradient is mostly noise. The axis is "
     "that of the lines: bands and rings may leave it.",
-    "lines of nothing": " Dotted lines are the weighted sum of what has learned nothing: a grey line at their "
-    "height has learned nothing either. One far above all other lines is left out; the table has it.",
+    "lines of nothing": " Dotted lines, with dashes or without, are the weighted sum of what has learned nothing: "
+    "a grey line at their height has learned nothing either. One far above all others is left out; the table has it.",
     "balance": "How many times as large one weighted term is as another, from the training means. Around the line at 1 "
     "both teach alike; beyond the dotted lines at 10 and 0.1 for most of the training, the smaller one hardly teaches.",
     "weights": "What each term is multiplied by. A curriculum shows as a line that leaves 0 late and rises.",
