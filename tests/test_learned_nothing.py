@@ -197,7 +197,7 @@ def test_references_stand_beside_the_kept_epochs_without_families() -> None:
 def test_measures_that_favour_saying_nothing_are_marked() -> None:
     """Neither the metric nor a loss is: of these a better reference says that nothing was learned."""
     given = {"majority": {"loss": 0.1, "macro_f1": 0.9, "mae": 0.2, "r2": 0.3, "kept": 0.5}}
-    directions = {"mae": "minimize", "r2": "maximize"}
+    directions: dict[str, Direction] = {"mae": "minimize", "r2": "maximize"}
 
     def scored(mae: float, r2: float) -> TrialRecord:
         found = trial(0.71, 0.402, given)
