@@ -212,6 +212,16 @@ def _build(objective: Objective, source: Path | None, options: Mapping[str, Any]
         shutil.rmtree(building, ignore_errors=True)
 
 
+def require_source(source: Path | None) -> None:
+    """Refuse a path at which there is nothing; None is the objective's own data.
+
+    Raises:
+        DataError: nothing is there.
+    """
+    if source is not None and not source.exists():
+        raise DataError(f"{source}: no such file or folder")
+
+
 def _fingerprint(source: Path | None, key: Mapping[str, Any], runs: Path) -> str:
     """SHA-256 over every file's name and content, and over what `prepare` was asked to do.
 
@@ -220,8 +230,7 @@ def _fingerprint(source: Path | None, key: Mapping[str, Any], runs: Path) -> str
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     if source is None:
         return digest.hexdigest()
-    if not source.exists():
-        raise DataError(f"{source}: no such file or folder")
+    require_source(source)
     source, runs = source.absolute(), runs.absolute()
     inside = runs if source in runs.parents else None
     files = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_data(p, inside))

@@ -48,7 +48,9 @@ def value_axis(values: Iterable[object], span: float = LOG_SPAN) -> dict[str, An
     if not wants_log(numbers, span):
         return {"type": "linear"}
     decades = math.log10(max(numbers) / min(numbers))
-    return {"type": "log", "dtick": "D2" if decades < 3 else math.ceil(decades / 8)}
+    if decades < 3:  # else a tick between two powers would say 5, and not of what
+        return {"type": "log", "dtick": "D2", "tickformat": "~g"}
+    return {"type": "log", "dtick": math.ceil(decades / 8)}
 
 
 def count_axis(title: str, numbers: Iterable[int]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from hpo.figure_style import BASELINE, BEST, FAINT, FAINTER, PRUNED, TERMS, styled, wants_log
+from hpo.figure_style import BASELINE, BEST, FAINT, FAINTER, PRUNED, TERMS, styled, value_axis, wants_log
 from hpo.files import write_whole
 from hpo.lr_range import Point, Reading
 from hpo.page import HEAD, Plot, render
@@ -80,7 +80,7 @@ def _loss_axis(points: Sequence[Point], reading: Reading) -> dict[str, Any]:
     """The whole mean up to the break; after it, which may be astronomical, as far above the start as below."""
     smooth = [p.smooth_loss for p in points]
     if wants_log(smooth):
-        return {"type": "log"}
+        return value_axis(smooth)
     low = min(min(p.loss for p in points), min(smooth))
     whole = [p.smooth_loss for p in points if reading.broken_rate is None or p.rate < reading.broken_rate]
     high = max(*whole, min(max(smooth), 2 * reading.start - reading.lowest))

@@ -8,6 +8,15 @@ from typing import Any
 from hpo.quick import WARNING
 from hpo.wording import counted
 
+#: Said wherever a model is used that was trained on made-up data.
+SYNTHETIC = "SYNTHETIC DATA: trained on what the objective generates; results say nothing about real recordings"
+
+
+def warnings(config: Mapping[str, Any]) -> list[str]:
+    """Why a model's answers are not to be believed, by its configuration; mostly nothing."""
+    info = config["info"]
+    return [text for key, text in (("quick", WARNING), ("synthetic", SYNTHETIC)) if info.get(key)]
+
 
 def final_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """Of the refit that ends a promotion; both as `hpo.promoted_model` writes them."""
@@ -66,15 +75,13 @@ def card(config: Mapping[str, Any], title: str, came: Sequence[str], scores: Seq
         came: lines on how it came about.
         scores: lines on what it was measured to do.
     """
-    data = config["data"] or f"{config['objective']}'s own data" + (
-        " (SYNTHETIC: not a finding about real recordings)" if config["info"].get("synthetic") else ""
-    )
+    data = config["data"] or f"{config['objective']}'s own data"
     start = f" Started from weights with SHA-256 `{digest}`." if (digest := config["weights_sha256"]) else ""
     return "\n".join(
         [
             f"# {title}",
             "",
-            *([f"**{WARNING}.**", ""] if config["info"].get("quick") else []),
+            *(line for text in warnings(config) for line in (f"**{text}.**", "")),
             *came,
             "",
             f"Data: {data}; fingerprint `{config['fingerprint'][:16]}`.{start}",

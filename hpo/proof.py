@@ -67,17 +67,28 @@ def _add_promoted(part: Part, case: Case, final: FinalRecord) -> None:
         same = case.baseline is not None and case.baseline.number == final.candidate
         alone = "is the baseline itself, so there is no difference to tell" if same else "has no baseline beside it"
         part.sentences.append(f"Trial {final.candidate}, {measured} It {alone}.")
-    tested = (
-        "The last column is the final model on rows that no training and no choice has seen."
-        if final.test_scores
-        else "There are no test scores: no held-out test rows, or no final model yet."
-    )
-    part.sentences.append(tested)
+    part.sentences.append(_tested(case, final))
     both = ("baseline", "best", "difference", "better on") if case.compared else ("best",)
-    part.scores_heads = ("measure", "better\u00a0is", *both, "test, final model")
+    tested = ("test, final model",) if final.test_scores else ()
+    part.scores_heads = ("measure", "better\u00a0is", *both, *tested)
     part.scores_numeric = tuple(range(2, len(part.scores_heads)))
     for name in ordered_names([*final.scores, *final.baseline_scores, *final.test_scores], case.metric.name):
         part.scores.append(_promoted_row(case, final, name))
+
+
+def _tested(case: Case, final: FinalRecord) -> str:
+    """What the column of test scores is, or why there is none."""
+    if final.test_scores:
+        return "The last column is the final model on rows that no training and no choice has seen."
+    if not case.study.split.get("test"):
+        why = "the study holds out no test rows"
+    elif final.path:
+        why = "the labels of the held-out test rows allow none"
+    elif final.status == "done":
+        why = "the study makes no final model (promotion.refit)"
+    else:
+        why = "there is no final model" + " yet" * (final.status != "failed")
+    return f"There are no test scores: {why}."
 
 
 def _promoted_row(case: Case, final: FinalRecord, name: str) -> tuple[Any, ...]:
@@ -95,7 +106,8 @@ def _promoted_row(case: Case, final: FinalRecord, name: str) -> tuple[Any, ...]:
     after = plus_minus(finite(final.scores.get(name)), finite(final.spread.get(name)))
     difference = "not measurable" if mean is None else plus_minus(mean, spread, sign=True)
     cells = (before, after, difference, wins) if case.compared else (after,)
-    return (name, way, *cells, fixed(test, decimals_for(test)))
+    tested = (fixed(test, decimals_for(test)),) if final.test_scores else ()
+    return (name, way, *cells, *tested)
 
 
 def _add_folds(part: Part, case: Case) -> None:

@@ -12,6 +12,8 @@ from hpo.wording import number
 
 #: "F1 scores remaining at 0.0 after epoch 5".
 LEARNED_BY = 5
+#: Said of a training of no more epochs: the absence of a symptom says little of it.
+TOO_SHORT = f"most symptoms can be seen after more than {LEARNED_BY} epochs only"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,8 @@ from hpo.records import TrialRecord
 
 #: A reference that is more than this share of the highest value away from the lines would press them together.
 FAR = 0.5
+#: What tells references apart, which are grey and thin.
+NOTHING = ("dot", "dashdot", "longdashdot")
 #: One column of a figure: what stands below it, and the epochs.
 Panel = tuple[str, Sequence[Epoch]]
 
@@ -46,7 +48,7 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
     """Every term before weighting: training dashed with its spread as a band, validation solid.
 
     Fast validations, which see a part of the rows only, are single rings beside the line. The axis is that of the
-    lines: bands and rings may leave it. The weighted sum of what has learned nothing is a dotted line for each, unless
+    lines: bands and rings may leave it. The weighted sum of what has learned nothing is a thin line for each, unless
     it would stretch that axis by more than half its height.
     """
     shown = panels(trials, metric)
@@ -70,9 +72,12 @@ def losses(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
         figure.add_trace(go.Scatter(x=[None], y=[None], **key), row=1, col=1)
     values = [value for part in measured for name, value in part.items() if name in names]
     near = [_near(epochs, values) for _, epochs in shown]
-    for column, (found, (_, epochs)) in enumerate(zip(near, shown, strict=True), start=1):
-        for line in _reference_lines(found, len(epochs)):
-            figure.add_trace(line, row=1, col=column)
+    named = list(dict.fromkeys(name for found in near for name in found))
+    for place, name in enumerate(named):
+        having = [column for column, found in enumerate(near) if name in found]
+        for column in having:
+            line = _reference_line(name, near[column][name], len(shown[column][1]), NOTHING[place % len(NOTHING)])
+            figure.add_trace(line.update(showlegend=column == having[0]), row=1, col=column + 1)
     values += [value for found in near for value in found.values()]
     figure.update_yaxes(**value_axis(values, span=10))  # else the sum would press the small terms to the ground
     if figure.layout.yaxis.type == "log":  # where the lower end of a band may be next to 0, and the lines are not
@@ -93,23 +98,18 @@ def _near(epochs: Sequence[Epoch], values: Sequence[float]) -> dict[str, float]:
     return {name: value for name, value in sorted(found.items(), key=lambda pair: pair[1]) if low <= value <= high}
 
 
-def _reference_lines(near: Mapping[str, float], epochs: int) -> list[go.Scatter]:
-    """Each with its name at its end: below the lowest one, above the others, which mostly lie close together."""
-    return [
-        go.Scatter(
-            x=[0, epochs],
-            y=[value, value],
-            mode="lines+text",
-            line={"color": OTHER, "width": 1.2, "dash": "dot"},
-            text=["", label(name, 20)],
-            textposition="bottom left" if place == 0 else "top left",
-            textfont={"size": 11},
-            name=f"{label(name, 20)}, nothing learned",
-            showlegend=False,
-            hovertemplate=f"{label(name, 20)}, nothing learned: %{{y:.4g}}<extra></extra>",
-        )
-        for place, (name, value) in enumerate(near.items())
-    ]
+def _reference_line(name: str, value: float, epochs: int, dash: str) -> go.Scatter:
+    """It is named in the legend: at the line its name would lie on others, which mostly come close to it."""
+    shown = f"{label(name, 20)} (nothing learned)"
+    return go.Scatter(
+        x=[0, epochs],
+        y=[value, value],
+        mode="lines",
+        line={"color": OTHER, "width": 1.5, "dash": dash},
+        name=shown,
+        legendgroup=shown,
+        hovertemplate=f"{shown}: %{{y:.4g}}<extra></extra>",
+    )
 
 
 def balance(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:

@@ -14,8 +14,8 @@ from hpo.learned_nothing import references
 from hpo.page import Plot
 from hpo.range_edge import of_study
 from hpo.records import TrialRecord
-from hpo.reference_table import CAPTION, Row, beside
-from hpo.symptom import Symptom, Training, of_classes
+from hpo.reference_table import CAPTION, MARK, MARKED, Row, beside
+from hpo.symptom import LEARNED_BY, TOO_SHORT, Symptom, Training, of_classes
 from hpo.verdict import Case, Rows, called
 from hpo.wording import MISSING
 
@@ -24,8 +24,8 @@ CAPTIONS = {
     "colour is overfitting of that term; a line that stays level is a term that learns nothing; a wide band (one "
     "standard deviation of the batches' means) is a term whose gradient is mostly noise. The axis is "
     "that of the lines: bands and rings may leave it.",
-    "lines of nothing": " Dotted lines are the weighted sum of what has learned nothing: a grey line at their "
-    "height has learned nothing either. One far above all other lines is left out; the table has it.",
+    "lines of nothing": " Dotted lines, with dashes or without, are the weighted sum of what has learned nothing: "
+    "a grey line at their height has learned nothing either. One far above all others is left out; the table has it.",
     "balance": "How many times as large one weighted term is as another, from the training means. Around the line at 1 "
     "both teach alike; beyond the dotted lines at 10 and 0.1 for most of the training, the smaller one hardly teaches.",
     "weights": "What each term is multiplied by. A curriculum shows as a line that leaves 0 late and rises.",
@@ -70,6 +70,8 @@ def training_part(case: Case) -> TrainingPart:
         return part
     _add_symptoms(part, case, trained)
     part.references_heads, part.references = beside(trained, case.metric, case.direction_of)
+    if any(row[0].endswith(MARK) for row in part.references):
+        part.references_caption += MARKED
     _add_report(part, case)
     part.plots = _plots(case)
     return part
@@ -87,6 +89,8 @@ def _add_symptoms(part: TrainingPart, case: Case, trained: Mapping[str, TrialRec
     for symptom in of_study(case.trials, case.metric, case.ranges):
         part.symptoms.append((symptom.name, *[MISSING] * (len(trials) - 1), symptom.evidence, symptom.remedy))
     part.sentences.append(_summary(found, trials))
+    if short := [called(t) for t in trials if len(t.epochs) <= LEARNED_BY]:
+        part.sentences.append(f"There are at most {LEARNED_BY} epochs of {' and '.join(short)}: {TOO_SHORT}.")
 
 
 def _summary(found: list[dict[str, Symptom]], trials: list[TrialRecord]) -> str:

@@ -592,6 +592,7 @@ def test_check_says_that_data_are_missing(hpo: Hpo, tmp_path: Path) -> None:
     done = hpo("check", "abr", "--data", "recordings")
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert f"Error: {tmp_path / 'recordings'}: no such file or folder" in done.stderr
+    assert not done.stdout, "nothing about the study comes before it"
 
 
 @pytest.mark.parametrize(

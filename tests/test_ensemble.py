@@ -22,8 +22,10 @@ from hpo.cli.group import hpo as group
 from hpo.ensemble import Ensemble
 from hpo.evaluation import Evaluation, evaluate
 from hpo.final_model import FinalModel, ModelError, load_model
+from hpo.model_card import SYNTHETIC
 from hpo.objective import DataError
 from hpo.promotion import plan, run_job
+from hpo.quick import WARNING
 from tests.toy import CLASSES, CPU, STUDY, Launched, Toy, launch
 
 TARGETS = """\
@@ -393,6 +395,33 @@ def test_without_data_those_that_the_model_was_trained_on_are_taken(folder: Path
     gone = command(tmp_path, "evaluate", one)
     assert gone.exit_code == 2
     assert f"{source}, on which the model was trained, is not there: name the data with --data\n" in gone.stderr
+
+
+def test_models_that_are_not_to_be_believed_are_warned_of(folder: Path, tmp_path: Path) -> None:
+    """Whatever the data are that they are used on; the toy's own are made up."""
+    one, two = (folder / f"fold-{fold}-of-trial-0000" for fold in range(2))
+    source, out = tmp_path / "rows.txt", tmp_path / "o.csv"
+    source.write_text("37")
+    changed(one, info=load_model(one, objective="tests.toy:Toy").config["info"] | {"quick": True})
+    changed(two, info=load_model(two, objective="tests.toy:Toy").config["info"] | {"synthetic": False})
+    said = [f"{one}: {text}" for text in (WARNING, SYNTHETIC)]
+
+    def warned(*words: object) -> list[str]:
+        done = command(tmp_path, *words)
+        assert done.exit_code == 0, done.output
+        if "--json" in words:
+            told = [f"WARNING    {text}" for text in json.loads(done.stdout)["warnings"]]
+            assert told == [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+        assert "WARNING" not in done.stdout
+        return [line.removeprefix("WARNING    ") for line in done.stderr.splitlines() if line.startswith("WARNING")]
+
+    assert warned("evaluate", one, "--data", source, "--json") == said
+    assert warned("predict", one, source, "-o", out) == said
+    assert warned("evaluate", two, "--with", one, "--data", source, "--json") == said
+    assert warned("predict", two, source, "--with", one, "-o", out) == said
+    assert warned("evaluate", two, "--data", source, "--json") == []
+    other = ("--weights", two / "weights.safetensors")
+    assert warned("evaluate", one, "--data", source, *other, "--json") == [], "nothing is known of such weights"
 
 
 def test_json_has_everything(folder: Path, tmp_path: Path) -> None:

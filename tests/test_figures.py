@@ -70,6 +70,20 @@ def test_two_decades_make_an_axis_logarithmic(values: list[Any], log: bool) -> N
     assert figure_style.wants_log(values) is log
 
 
+@pytest.mark.parametrize(
+    ("values", "axis"),
+    [
+        ([0.5, 0.6], {"type": "linear"}),
+        # "~g" of d3-format: 0.5 and 0.05, where plotly by itself says 5 and 5.
+        ([0.04, 8.0], {"type": "log", "dtick": "D2", "tickformat": "~g"}),
+        ([1e-4, 1.0], {"type": "log", "dtick": 1}),
+        ([1e-9, 1.0], {"type": "log", "dtick": 2}),
+    ],
+)
+def test_ticks_of_a_logarithmic_axis_are_whole_numbers(values: list[float], axis: dict[str, Any]) -> None:
+    assert figure_style.value_axis(values) == axis
+
+
 def test_curves_of_a_large_study_show_the_best_fifty_and_the_configurations() -> None:
     trials = made_up.trials(300)
     shown = figures.shown_in_curves(trials, F1)

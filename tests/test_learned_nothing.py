@@ -194,6 +194,24 @@ def test_references_stand_beside_the_kept_epochs_without_families() -> None:
     assert beside({"best": trial(0.8, 0.2, {})}, F1, better)[1] == []
 
 
+def test_measures_that_favour_saying_nothing_are_marked() -> None:
+    """Neither the metric nor a loss is: of these a better reference says that nothing was learned."""
+    given = {"majority": {"loss": 0.1, "macro_f1": 0.9, "mae": 0.2, "r2": 0.3, "kept": 0.5}}
+    directions: dict[str, Direction] = {"mae": "minimize", "r2": "maximize"}
+
+    def scored(mae: float, r2: float) -> TrialRecord:
+        found = trial(0.71, 0.402, given)
+        values = {"mae": mae, "r2": r2, "kept": 0.4}
+        return replace(found, epochs=tuple(replace(e, validation={**e.validation, **values}) for e in found.epochs))
+
+    def names(baseline: TrialRecord, best: TrialRecord) -> list[str]:
+        return [row[0] for row in beside({"baseline": baseline, "best": best}, F1, directions.get)[1]]
+
+    assert names(scored(0.3, 0.2), scored(0.4, 0.1)) == ["macro_f1", "kept", "mae *", "r2 *", "loss"]
+    assert names(scored(0.3, 0.2), scored(0.1, 0.4)) == ["macro_f1", "kept", "mae", "r2", "loss"]
+    assert names(scored(0.2, 0.3), scored(0.4, 0.1)) == ["macro_f1", "kept", "mae", "r2", "loss"], "equal is not better"
+
+
 def test_references_of_other_weights_have_lines_of_their_own() -> None:
     """The majority's loss depends on the weights of the loss, too; where none were measured, none are compared."""
     other = {name: {**values, "loss": values["loss"] / 2} for name, values in GIVEN.items()}

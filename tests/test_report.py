@@ -111,6 +111,27 @@ def test_a_best_trial_that_is_the_baseline_is_said_so_once_and_compared_with_not
     assert "not measurable" not in text
 
 
+@pytest.mark.parametrize(
+    ("changes", "held_out", "why"),
+    [
+        ({}, False, "the study holds out no test rows"),
+        ({}, True, "the labels of the held-out test rows allow none"),
+        ({"path": None}, True, "the study makes no final model (promotion.refit)"),
+        ({"path": None, "status": "running"}, True, "there is no final model yet"),
+        ({"path": None, "status": "failed"}, True, "there is no final model"),
+    ],
+)
+def test_without_test_scores_their_column_is_left_out_and_it_is_said_why(
+    tmp_path: Path, changes: dict[str, Any], held_out: bool, why: str
+) -> None:
+    trials, jobs, final = promoted()
+    study = made_up.study()
+    study = study if held_out else replace(study, split={**study.split, "test": []})
+    text = page(tmp_path, study=study, trials=trials, jobs=jobs, final=replace(final, test_scores={}, **changes))
+    assert f"There are no test scores: {why}." in text
+    assert "better on |\n" in text.replace(" \n", "\n") and "test, final model" not in text
+
+
 def test_a_promotion_under_way_and_a_failed_one_say_so(tmp_path: Path) -> None:
     trials, jobs, final = promoted()
     waiting = [replace(j, state="waiting", scores=None, epochs=()) for j in jobs[4:]]

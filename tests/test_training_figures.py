@@ -87,26 +87,32 @@ def with_references(epochs: Sequence[Epoch], **losses: float) -> list[Epoch]:
     return [replace(e, references=given if e.number == 1 else {}) for e in epochs]
 
 
-def test_what_has_learned_nothing_is_a_dotted_line_with_its_name() -> None:
+def nothing(figure: go.Figure) -> list[Any]:
+    return [t for t in figure.data if str(t.name).endswith(" (nothing learned)")]
+
+
+def test_what_has_learned_nothing_is_a_line_that_the_legend_names_once() -> None:
     """In each panel its own: weights of the loss differ between baseline and best."""
     epochs = [by_hand(n, 5.0 - n, 1.0) for n in (1, 2, 3)]
     best = with_references(epochs, majority=2.0, constant=1.9)
     figure = training_figures.losses(trials(with_references(epochs, majority=4.1, constant=4.2), best), F1)
-    lines = [t for t in figure.data if t.line.dash == "dot"]
-    found = {(t.text[-1], t.xaxis): (list(t.x), list(t.y), t.textposition) for t in lines}
+    found = {(t.name.split()[0], t.xaxis): (list(t.x), list(t.y), t.showlegend) for t in nothing(figure)}
     assert found == {
-        ("majority", "x"): ([0, 3], [4.1, 4.1], "bottom left"),
-        ("constant", "x"): ([0, 3], [4.2, 4.2], "top left"),
-        ("constant", "x2"): ([0, 3], [1.9, 1.9], "bottom left"),
-        ("majority", "x2"): ([0, 3], [2.0, 2.0], "top left"),
+        ("majority", "x"): ([0, 3], [4.1, 4.1], True),
+        ("constant", "x"): ([0, 3], [4.2, 4.2], True),
+        ("constant", "x2"): ([0, 3], [1.9, 1.9], False),
+        ("majority", "x2"): ([0, 3], [2.0, 2.0], False),
     }
-    assert not any(t.showlegend for t in lines), "they are named where they are"
+    assert {(t.name.split()[0], t.line.dash) for t in nothing(figure)} == {("majority", "dot"), ("constant", "dashdot")}
+    assert {t.mode for t in nothing(figure)} == {"lines"}, "no text lies on the curves"
 
 
 def test_a_line_of_nothing_learned_does_not_press_the_others_together() -> None:
     epochs = [by_hand(n, 4.0, 1.0) for n in (1, 2)]  # the highest value is 5
     figure = training_figures.losses(trials(with_references(epochs, near=7.5, far=7.6)), F1)
-    assert {t.text[-1] for t in figure.data if t.line.dash == "dot"} == {"near"}
+    assert {t.name.split()[0] for t in nothing(figure)} == {"near"}
+    only = training_figures.losses(trials(with_references(epochs, far=7.6), with_references(epochs, far=7.5)), F1)
+    assert [(t.xaxis, t.showlegend) for t in nothing(only)] == [("x2", True)]
     small = [by_hand(n, 0.05, 1.0) for n in (1, 2)]  # a logarithmic axis, up to 1.05
     figure = training_figures.losses(trials(with_references(small, near=1.5)), F1)
     assert figure.layout.yaxis.type == "log" and 1.5 < 10 ** figure.layout.yaxis.range[1] < 4

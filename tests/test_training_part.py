@@ -9,6 +9,7 @@ from typing import Any
 from hpo.evidence import ordered_names
 from hpo.objective import Epoch
 from hpo.range_edge import Range
+from hpo.reference_table import CAPTION, MARKED
 from hpo.training_part import UNSEEN, training_part
 from hpo.verdict import Case
 from tests import made_up
@@ -45,6 +46,14 @@ def test_a_symptom_that_stays_and_one_of_the_bests_own_are_counted() -> None:
     assert said.endswith("; 1 of them also in trial 1, which has 1 of its own.")
     (said,) = training_part(case(healthy(), noisy)).sentences
     assert said == "No symptoms of the baseline, trial 0 “before”, on the search fold; trial 1 has 2."
+
+
+def test_that_no_symptom_is_seen_in_a_short_training_says_little() -> None:
+    part = training_part(case(healthy(), healthy()[:5]))
+    assert part.sentences[1:] == [
+        "There are at most 5 epochs of trial 1: most symptoms can be seen after more than 5 epochs only."
+    ]
+    assert len(training_part(case(healthy(), healthy()[:6])).sentences) == 1
 
 
 def test_symptoms_are_looked_for_in_every_retrained_fold() -> None:
@@ -111,10 +120,22 @@ def test_what_has_learned_nothing_stands_beside_baseline_and_best() -> None:
     part = training_part(case(epochs, epochs))
     assert part.references_heads == ("measure", "majority", "baseline", "best")
     assert [row[:2] for row in part.references] == [("macro_f1", "0.300"), ("loss", "2.50")]
+    assert part.references_caption == CAPTION
     (losses,) = (plot for plot in part.plots if plot.key == "losses")
     assert "Dotted lines" in losses.caption
     without = training_part(case(healthy(), healthy()))
     assert without.references == [] and "Dotted" not in without.plots[0].caption
+
+
+def test_a_mark_in_the_table_of_references_is_explained() -> None:
+    given = {"majority": {"loss": 2.5, "accuracy": 0.9}}
+    epochs = [
+        replace(e, references=given if e.number == 1 else {}, validation={**e.validation, "accuracy": 0.6})
+        for e in healthy()
+    ]
+    part = training_part(case(epochs, epochs))
+    assert [row[0] for row in part.references] == ["accuracy *", "loss"]
+    assert part.references_caption == CAPTION + MARKED
 
 
 def test_without_an_epoch_there_is_no_such_part() -> None:

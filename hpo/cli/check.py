@@ -92,8 +92,7 @@ def check(
     if fold is not None and fold >= spec.folds.count:
         raise Mistake(f"--fold {fold}: the study has folds 0 to {spec.folds.count - 1}")
     chosen, workers, sharing = _device(device, workers)
-    view.study(spec)
-    subject, findings = _prepare(spec, name, place, chosen)
+    subject, findings = _prepare(spec, name, place, chosen, view)
     items: tuple[Item, ...] = ()
     if lr_range or batch_size:
         page = plot if plot or as_json else Path(f"{spec.name}-lr-range.html")
@@ -165,8 +164,10 @@ def _device(wanted: str, workers: int | None) -> tuple[torch.device, int, int]:
     return torch.device(name), workers, -(-workers // len(gpus)) if wanted == "auto" and gpus else workers
 
 
-def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tuple[Subject, DataFindings]:
-    from hpo.arrays import Feed, open_arrays
+def _prepare(
+    spec: Study, name: str, place: Place, device: torch.device, view: CheckView
+) -> tuple[Subject, DataFindings]:
+    from hpo.arrays import Feed, open_arrays, require_source
     from hpo.check_data import look_at_data
     from hpo.check_study import first_params
     from hpo.check_subject import Subject
@@ -176,9 +177,12 @@ def _prepare(spec: Study, name: str, place: Place, device: torch.device) -> tupl
 
     objective = resolve_aloud(spec.objective)
     require_together(spec, objective, spec.configurations)
+    source = Path(spec.data) if spec.data else None
+    require_source(source)
+    view.study(spec)
     params = first_params(spec, name)
     with _working("preparing the data"):
-        arrays = open_arrays(objective, Path(spec.data) if spec.data else None, spec.fixed, place.files.cache)
+        arrays = open_arrays(objective, source, spec.fixed, place.files.cache)
     with _working("dealing the folds"):
         require_classes(spec, objective, arrays)
         split = trained_on(split_of(spec, objective, arrays), objective, arrays, params)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -13,6 +12,7 @@ from hpo.check import Estimate, Training
 from hpo.check_data import DataFindings
 from hpo.check_list import Item
 from hpo.check_subject import Subject
+from hpo.cli.folded import folded
 from hpo.epoch_lines import reference_lines
 from hpo.objective import Epoch
 from hpo.study import Study
@@ -22,7 +22,6 @@ from hpo.wording import duration
 ENTRIES = 24
 #: Groups of a fold that are named.
 GROUPS = 8
-WIDTH = 110
 
 
 class CheckView:
@@ -46,7 +45,7 @@ class CheckView:
         self._wrapped(f"{label:<10} {text}", indent=11)
 
     def _wrapped(self, text: str, indent: int) -> None:
-        self._write(textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False))
+        self._write(folded(text, indent))
 
     def study(self, spec: Study) -> None:
         way, points = spec.metric, spec.points()
@@ -164,8 +163,7 @@ class CheckView:
         self._write("\nbefore you retrain")
         for item in items:
             line = f"  {item.state:<5}{item.name:<15} {item.text}"
-            filled = textwrap.fill(line, WIDTH, subsequent_indent=" " * 23, break_on_hyphens=False)
-            self._write(Text(filled, "yellow" if item.state == "look" else ""))
+            self._write(Text(folded(line, 23), "yellow" if item.state == "look" else ""))
 
 
 def _few(names: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
     \b
     --json prints one object:
       study, metric
+      quick      true: of `hpo launch --quick`, the numbers mean nothing
       trials     trial, configuration, role (baseline, best or null), epochs, references: what has
                  learned nothing -> its validation losses and scores, and symptoms: name, evidence,
                  remedy
@@ -54,7 +55,7 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
             raise Mistake(f"study {record.name} has no trial {trial}; it has {len(trials)}, counted from 0")
     else:
         chosen = list({t.number: t for t in roles.values() if t is not None}.values())
-    found: dict[str, Any] = {"study": record.name, "metric": record.metric, "trials": []}
+    found: dict[str, Any] = {"study": record.name, "metric": record.metric, "quick": record.quick, "trials": []}
     for t in chosen:
         role = [name for name, one in roles.items() if one is not None and one.number == t.number]
         seen = [asdict(symptom) for symptom in of_trial(t, metric, partial(direction_of, record), spec.budget.epochs)]
@@ -70,13 +71,23 @@ def diagnose(study: str | None, trial: int | None, as_json: bool, place: Place) 
 
 
 def _print(found: dict[str, Any]) -> None:
+    from hpo.quick import WARNING
+    from hpo.symptom import LEARNED_BY, TOO_SHORT
+    from hpo.wording import counted
+
+    if found["quick"]:
+        click.echo(WARNING)
     if not found["trials"]:
         click.echo(f"study {found['study']} has no trial to look at yet")
     for trial in found["trials"]:
         names = [trial["configuration"] and f"configuration {trial['configuration']}", trial["role"]]
         said = ", ".join(name for name in names if name)
-        click.echo(f"trial {trial['trial']}" + (f" ({said})" if said else "") + f", {trial['epochs']} epochs")
+        click.echo(
+            f"trial {trial['trial']}" + (f" ({said})" if said else "") + f", {counted(trial['epochs'], 'epoch')}"
+        )
         _print_symptoms(trial["symptoms"], "no symptom" if trial["epochs"] else "no epoch yet")
+        if 0 < trial["epochs"] <= LEARNED_BY:
+            click.echo(f"  {TOO_SHORT}")
     if found["symptoms"]:
         click.echo("all trials together")
         _print_symptoms(found["symptoms"], "")

@@ -106,7 +106,7 @@ def _parts(place: Place, store: Any, record: Any, width: int) -> Iterator[Any]:
     from hpo.status import active
 
     yield f"study      {record.name}, objective {record.objective}"
-    yield from standing(store, record)
+    yield from standing(store, record, width)
     if used := place.files.checkpoint_bytes(record.folder):
         yield f"disk       {used / 2**20:.3g} MiB of checkpoints: {_kept(record)}"
     work, workers = store.reading.work(record.study_id), active(store.reading.workers(record.study_id))

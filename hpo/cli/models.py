@@ -69,13 +69,14 @@ def evaluate(
     from hpo.evaluation import evaluate as scored
 
     loaded = _loaded(model, others, weights, device, objective)
+    warned = _warned({name: one for name, one in loaded.items() if weights is None or name != str(model)})
     asked = _as_one(loaded)
     arrays = asked.arrays(data or _recorded(loaded), place.files.cache)
     found = scored(loaded, arrays, rows=rows, by_class=by_class)
     if found.note:
         click.echo(f"note: {found.note}", err=True)
     if as_json:
-        click.echo(json.dumps(as_plain(found)))
+        click.echo(json.dumps(as_plain(found) | {"warnings": warned}))
         return
     for line in lines(found):
         click.echo(line)
@@ -129,6 +130,7 @@ def predict(
     if folder is not None:
         _require_room(folder, data)
     models = _loaded(model, others, None, device, objective)
+    _warned(models)
     asked = _as_one(models)
     arrays = asked.arrays(data, place.files.cache, labelled=False)
     for note in arrays.info.get("notes", ()):  # what was left out has no row that would be missed
@@ -188,6 +190,17 @@ def _loaded(
         raise Mistake(f"{twice} is named twice: name each model of an ensemble once")
     given = {path: weights if path is model else None for path in paths}
     return {str(path): load_model(path, own, device, objective, resolve=resolve_aloud) for path, own in given.items()}
+
+
+def _warned(models: dict[str, FinalModel]) -> list[str]:
+    """Say which of the models, with the weights of their folders, are not to be believed, and why."""
+    from hpo.model_card import warnings
+
+    found = {name: warnings(model.config) for name, model in models.items()}
+    texts = [f"{name}: {text}" for name, of_it in found.items() for text in of_it]
+    for text in texts:
+        click.echo(f"WARNING    {text}", err=True)
+    return texts
 
 
 def _recorded(models: dict[str, FinalModel]) -> Path | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpo.circuit import BROKEN
+from hpo.cli.folded import TIE, folded
 from hpo.cli.group import typed
 from hpo.objective import Metric
 from hpo.quick import WARNING
@@ -14,11 +15,21 @@ from hpo.status import silent, status
 from hpo.store import Store
 from hpo.wording import duration, last_line
 
+#: Where the facts begin, behind their labels.
+INDENT = 11
 
-def standing(store: Store, record: StudyRecord) -> Iterator[str]:
-    """One line per fact, each with its label; facts that there are none of yet are left out."""
+
+def standing(store: Store, record: StudyRecord, width: int) -> Iterator[str]:
+    """A text per fact, each with its label; facts that there are none of yet are left out.
+
+    Args:
+        store: with the study.
+        record: of the study.
+        width: of the terminal, for the parameters of the best trial; commands stay on one line, to be copied.
+    """
     for label, text in _facts(store, record):
-        yield f"{label:<10} {text}"
+        line = f"{label:<{INDENT}}{text}"
+        yield folded(line, INDENT, width) if TIE in text else line
 
 
 def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
@@ -48,7 +59,7 @@ def _facts(store: Store, record: StudyRecord) -> Iterator[tuple[str, str]]:
     if best:
         yield "best", f"trial {best['trial']}: {metric.name} {best['value']:.4g} on the search fold"
         searched = store.reading.trials(record.study_id, [best["trial"]], curves=False)[0].searched
-        yield "", ", ".join(f"{name} {_short(value)}" for name, value in searched.items())
+        yield "", ", ".join(f"{name}{TIE}{_short(value)}" for name, value in searched.items())
     if final:
         jobs = store.reading.jobs(record.study_id, curves=False)
         yield "promotion", _progress(jobs)

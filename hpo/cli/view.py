@@ -72,7 +72,7 @@ class LaunchView:
 
     def summary(self) -> None:
         """The last words: best trial, measured difference, where the model lies."""
-        for line in standing(self._store, self._record):
+        for line in standing(self._store, self._record, self._console.width):
             self.say(line)
         self._failures()
 

@@ -132,7 +132,7 @@ def test_an_ensemble_is_scored_and_predicts_beside_its_members(hpo: Run, model: 
 
     done = hpo("evaluate", "model", "--with", "other", "--data", "waveforms.csv", "--by-class", "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("note: other data than the models were trained on, by their fingerprint; rows that")
+    assert "\nnote: other data than the models were trained on, by their fingerprint; rows that" in done.stderr
     found = json.loads(done.stdout)
     assert found["rows"] == {"scored": 3, "of": 3, "classes": {CLASSES[0]: 1, CLASSES[3]: 2}}
     error = float(np.abs(both["predicted_latency_ms"][1:] - [6.5, 6.0]).mean())

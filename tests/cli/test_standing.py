@@ -17,7 +17,7 @@ MANY = STUDY.replace("trials: 4", "trials: 3") + "".join(
 
 def lines(launched: Launched) -> list[str]:
     record = launched.store.studies.get("toy")
-    return [line.strip() for line in standing(launched.store, record) if not line.endswith(" of training")]
+    return [line.strip() for line in standing(launched.store, record, 80) if not line.endswith(" of training")]
 
 
 def made(root: Path, text: str) -> Launched:
@@ -59,4 +59,18 @@ def test_work_that_was_given_back_is_not_running(tmp_path: Path) -> None:
     assert lines(launched)[0] == "trials     1 given back; 1 of 4 trials begun"
     assert lines(launched)[1].startswith("nobody works on it: `hpo launch")
     assert lease.number == 0
+    launched.store.close()
+
+
+def test_the_parameters_of_the_best_trial_are_folded_to_the_terminal(tmp_path: Path) -> None:
+    more = "    weight_decay: {float: [0, 0.1]}\n  model: {dropout: {float: [0, 0.4]}}\nfixed:\n"
+    text = STUDY.replace("fixed:\n", more)
+    launched = made(tmp_path, text.replace("{lr: 3e-2}", "{lr: 3e-2, weight_decay: 0}, model: {dropout: 0.4}"))
+    run_trial(launched.trial(), launched.search, launched.around)
+    (told,) = (line for line in standing(launched.store, launched.record, 47) if "optimizer.lr" in line)
+    assert told.splitlines() == [
+        "           optimizer.lr 0.03,",
+        "           optimizer.weight_decay 0,",
+        "           model.dropout 0.4",
+    ]
     launched.store.close()
