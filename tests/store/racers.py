@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class Racers:
         spawn = multiprocessing.get_context("spawn")
         self._gate = spawn.Barrier(RACERS)
         self._pool = spawn.Pool(RACERS, _enter, (self._gate,))
+        atexit.register(self._pool.terminate)  # a pool that is still open when Python ends complains
 
     def __call__(self, function: Callable[..., Result], *arguments: Any) -> list[Result]:
         """What `function(number, *arguments)` returned in each process; everyone waits until all are there."""
