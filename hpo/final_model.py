@@ -15,7 +15,7 @@ from hpo.arrays import Arrays, Feed, open_arrays
 from hpo.measure import forward, measure
 from hpo.model_config import problems_of
 from hpo.model_folder import OWN_CODE, PARTS, ROWS, RowsOf
-from hpo.objective import Batch, DataError, Objective, Outputs, Params, Whole
+from hpo.objective import LOOP_DEFAULTS, Batch, DataError, Objective, Outputs, Params, Whole
 from hpo.out_of_fold import predict
 from hpo.predictions import long
 from hpo.resolve import built_in, resolve
@@ -49,7 +49,7 @@ class FinalModel(torch.nn.Module):
         super().__init__()
         self.folder = folder
         self.objective, self.config, self.info, self._rows = objective, config, config["info"], rows
-        self.params = Params.from_flat(config["params"])
+        self.params = _params(config)
         self.statistics, self.network = statistics, network
 
     def forward(self, batch: Batch) -> Outputs:
@@ -164,7 +164,7 @@ def load_model(
         if config["metric"]["direction"] != (way := found.metric(config["metric"]["name"]).direction):
             raise LookupError(f"config.yaml: metric.direction is {config['metric']['direction']}, {way} is needed")
         statistics = _read_tensors(folder / "statistics.safetensors")
-        network = found.model(Params.from_flat(config["params"]), statistics)
+        network = _network(found, config, statistics)
         rows = _read_rows(folder) if weights is None else {}  # nothing tells what other weights have seen
         model = FinalModel(found, config, statistics, rows, network, folder)
     except LookupError as error:
@@ -181,6 +181,18 @@ def load_model(
     except RuntimeError as error:
         raise ModelError(f"{file} does not fit the network of {folder}: {error}") from None
     return model.to(device).eval()
+
+
+def _params(config: Mapping[str, Any]) -> Params:
+    """As recorded; what the training loop has learned to do since then has its default, which is not to do it."""
+    return Params.from_flat({**LOOP_DEFAULTS, **config["params"]})
+
+
+def _network(objective: Objective, config: Mapping[str, Any], statistics: dict[str, torch.Tensor]) -> torch.nn.Module:
+    try:
+        return objective.model(_params(config), statistics)
+    except KeyError as error:
+        raise LookupError(f"{error} is missing in it; it was written by another version of {objective.name}") from None
 
 
 def trusted(config: Mapping[str, Any], given: str | None, folder: Path) -> str:

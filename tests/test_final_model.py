@@ -130,6 +130,22 @@ def test_a_loaded_model_is_the_trained_one(trained: tuple[Launched, FoldRun, Pat
     assert model.info["classes"] == ["often", "seldom", "rare"]
 
 
+def test_parameters_that_are_younger_than_a_model_have_their_defaults(
+    trained: tuple[Launched, FoldRun, Path], folder: Path
+) -> None:
+    """A model of an earlier release; without a value that has no default, it is one of another objective."""
+    params = yaml.safe_load((folder / "config.yaml").read_text())["params"]
+    changed(folder, params={name: value for name, value in params.items() if name != "optimizer.momentum"})
+    assert load(folder).params == trained[1].params
+
+
+def test_statistics_that_are_missing_are_named(folder: Path) -> None:
+    save_file({}, folder / "statistics.safetensors")
+    said = f"{folder}: 'mean' is missing in it; it was written by another version of toy"
+    with pytest.raises(ModelError, match=re.escape(said)):
+        load(folder)
+
+
 def test_it_scores_as_it_did_in_training(trained: tuple[Launched, FoldRun, Path], folder: Path, tmp_path: Path) -> None:
     _, run, _ = trained
     model = load(str(folder))
