@@ -19,7 +19,7 @@ EPOCHS, TRIALS, ROWS = 2, 4, 256  # more trials where the study names more confi
 #: Rows of every class that are taken before the rest is drawn, where a part of the data has them.
 OF_EVERY_CLASS = 8
 #: What is loudly said wherever numbers of a quick study are shown.
-WARNING = f"QUICK: {EPOCHS} epochs on a few hundred rows; the numbers mean nothing"
+WARNING = f"QUICK: {EPOCHS} epochs on at most a few hundred rows; the numbers mean nothing"
 #: The line that `hpo launch --quick` adds to a file's text.
 LINE = "quick: true  # added by hpo launch --quick\n"
 

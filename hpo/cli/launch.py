@@ -42,8 +42,8 @@ STOPPED = 128 + signal.SIGINT
 @click.option(
     "--quick",
     is_flag=True,
-    help="See in minutes that everything works: 2 epochs on a few hundred rows, each configuration once, as study "
-    "NAME-quick.",
+    help="See in minutes that everything works: 2 epochs on at most a few hundred rows, each configuration once, as "
+    "study NAME-quick.",
 )
 @click.option("--new-name", help="Launch the file as another study, e.g. after a change that cannot be mixed in.")
 @click.option(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.acceptance.test_launch import SMALL, Run
 
-WARNING = "QUICK: 2 epochs on a few hundred rows; the numbers mean nothing"
+WARNING = "QUICK: 2 epochs on at most a few hundred rows; the numbers mean nothing"
 
 
 def test_a_quick_study_goes_all_the_way_and_says_what_it_is(hpo: Run, url: str, tmp_path: Path) -> None:
