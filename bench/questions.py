@@ -93,7 +93,8 @@ def asked(
 ) -> Question:
     """A study that ships with hpo; `epochs` shortens its trainings, `folds` and `fixed` replace what it says."""
     study = Study.read(REPOSITORY / "studies" / f"{name}.yaml", resolve)
-    study = replace(study, fixed=MappingProxyType({**study.fixed, **fixed}))
+    named = {name: MappingProxyType({**values, **fixed}) for name, values in study.configurations.items()}
+    study = replace(study, fixed=MappingProxyType({**study.fixed, **fixed}), configurations=MappingProxyType(named))
     if folds is not None:
         study = replace(study, folds=replace(study.folds, count=folds))
     if epochs is not None:
@@ -233,7 +234,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--at", type=int, nargs="+", default=[], metavar="EPOCH", help="of the measures of --curve")
     parser.add_argument("--curve", nargs="+", default=["loss"], metavar="MEASURE", help="shown with --at (loss)")
     parser.add_argument(
-        "--fixed", type=yaml.safe_load, default={}, help='parameters of the configurations, as "{data.max_frames: 8}"'
+        "--fixed",
+        type=yaml.safe_load,
+        default={},
+        help='replaces what the study and its configurations say, as "{data.max_frames: 8}"',
     )
     parser.add_argument("--repeats", type=int, default=1, help="trainings per configuration and fold (%(default)s)")
     parser.add_argument("--trials", type=int, default=0, help="of the search; 0 = none (%(default)s)")
