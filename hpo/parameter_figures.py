@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import plotly.graph_objects as go
@@ -37,6 +38,8 @@ from hpo.wording import number
 COLUMNS = 3
 #: So many names of axes fit beside each other.
 LEVEL = 6
+#: Pixels of a row of axes where there are several, and of the names below it.
+ROW_HEIGHT, NAMES_HEIGHT = 250, 60
 #: From the worst rank to the best; both ends are visible on light and dark pages.
 RANKS = [[0.0, "rgb(165,165,165)"], [0.5, "rgb(205,160,110)"], [1.0, "rgb(213,94,0)"]]
 
@@ -176,30 +179,45 @@ def _brief(value: float) -> str:
 
 
 def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
-    """Each trial as a line through its parameters to its value; the better its rank, the stronger its colour."""
+    """Each trial as a line through its parameters to its value; the better its rank, the stronger its colour.
+
+    Many parameters stand in several rows, in the order of the study, each of which ends with the value.
+    """
     best, baseline = best_trial(trials, metric), baseline_trial(trials)
     shown = [t for t in shown_in_curves(trials, metric) if value_of(t, metric) is not None]
-    names = varied_names(trials, metric)
-    axes = [_axis(name, [t.params.get(name) for t in shown]) for name in names]
-    axes.append(_axis(metric.name, [value_of(t, metric) for t in shown]))
+    value = _axis(metric.name, [value_of(t, metric) for t in shown])
+    parameters = [_axis(name, [t.params.get(name) for t in shown]) for name in varied_names(trials, metric)]
+    rows = [[*parameters[part], value] for part in _rows(len(parameters))]
     sign = 1.0 if metric.direction == "maximize" else -1.0
     complete = sorted((t for t in shown if t.state == "COMPLETE"), key=lambda t: sign * (value_of(t, metric) or 0.0))
     ranks = {t.number: i / max(1, len(complete) - 1) for i, t in enumerate(complete)}
-    figure = go.Figure()
     # Drawn last is on top: pruned, complete from worst to best, baseline, best.
-    for trial in sorted(shown, key=lambda t: (t is best, t is baseline, ranks.get(t.number, -1.0))):
-        rank = ranks.get(trial.number)
-        figure.add_trace(_parallel_line(trial, value_of(trial, metric), axes, rank, _role(trial, best, baseline)))
-    for index, axis in enumerate(axes):
-        figure.add_trace(_axis_texts(index, axis))
-        figure.add_vline(x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below")
+    shown = sorted(shown, key=lambda t: (t is best, t is baseline, ranks.get(t.number, -1.0)))
+    height = 420 if len(rows) == 1 else 110 + ROW_HEIGHT * len(rows)
+    figure = styled(make_subplots(rows=len(rows), cols=1, vertical_spacing=NAMES_HEIGHT / height), height)
+    for row, axes in enumerate(rows, start=1):
+        for trial in shown:
+            role = _role(trial, best, baseline)
+            line = _parallel_line(trial, value_of(trial, metric), axes, ranks.get(trial.number), role)
+            figure.add_trace(line.update(showlegend=line.showlegend and row == 1), row=row, col=1)
+        for index, axis in enumerate(axes):
+            figure.add_trace(_axis_texts(index, axis), row=row, col=1)
+            figure.add_vline(
+                x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below", row=row, col=1
+            )
+        names = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
+        # Texts stand to the right of their axis, so that the last one needs room there; rows of unlike length line up.
+        across = {"range": [-0.25, len(rows[0]) - 0.9], "tickvals": list(range(len(axes))), "ticktext": names}
+        figure.update_xaxes(across, tickangle=0, showgrid=False, showline=False, ticks="", row=row, col=1)
     figure.update_yaxes(visible=False, range=[-0.08, 1.08])
-    styled(figure, 420 if len(axes) <= LEVEL else 520)
-    ticks = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
-    figure.update_xaxes(tickvals=list(range(len(axes))), ticktext=ticks, showgrid=False, showline=False, ticks="")
-    # Names lean to the right where they are many, and texts stand to the right of their axis: both need room there.
-    figure.update_xaxes(range=[-0.25, len(axes) - 0.9], tickangle=0 if len(axes) <= LEVEL else 35)
-    return figure.update_layout(margin={"r": 110, "b": 48 if len(axes) <= LEVEL else 150})
+    return figure.update_layout(margin={"r": 110, "b": 48})
+
+
+def _rows(count: int) -> list[slice]:
+    """So many parameters in as few rows as hold them, of nearly equal length; none is longer than the first."""
+    rows = max(1, math.ceil(count / (LEVEL - 1)))
+    ends = [math.ceil(count * row / rows) for row in range(rows + 1)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 def _role(trial: TrialRecord, best: TrialRecord | None, baseline: TrialRecord | None) -> str:
@@ -221,6 +239,7 @@ def _parallel_line(
         mode="lines",
         line={"color": colour, "width": 3.5 if chosen else 1.3, "dash": "dot" if rank is None else "solid"},
         name=f"{role}: {trial_name(trial)}",
+        legendgroup=role,
         showlegend=chosen,
         text=[f"{trial_name(trial)}<br>{label(a.name)}: {label(v)}" for a, v in zip(axes, values, strict=True)],
         hovertemplate="%{text}<extra></extra>",

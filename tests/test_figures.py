@@ -155,6 +155,22 @@ def test_parallel_places_every_value_between_the_ends_of_its_axis() -> None:
     assert lines[-1].name.startswith("best") and lines[-1].y[-1] == 1
 
 
+@pytest.mark.parametrize(
+    ("count", "rows"), [(1, [1]), (5, [5]), (6, [3, 3]), (12, [4, 4, 4]), (27, [5, 4, 5, 4, 5, 4])]
+)
+def test_many_parameters_stand_in_rows_that_end_with_the_value(count: int, rows: list[int]) -> None:
+    names = [f"augment.strength{i:02}" for i in range(count)]
+    drawn = [dict.fromkeys(names, 0.1 * t.number) for t in made_up.trials()]
+    trials = [replace(t, params=p, searched=p) for t, p in zip(made_up.trials(), drawn, strict=True)]
+    figure = parameter_figures.parallel(trials, F1)
+    axes = [list(axis.ticktext) for axis in figure.select_xaxes()]
+    assert [len(row) - 1 for row in axes] == rows
+    assert [name for row in axes for name in row[:-1]] == names and {row[-1] for row in axes} == {"f1.macro"}
+    lines = [t for t in figure.data if t.mode == "lines" and t.name.startswith("best")]
+    assert [t.showlegend for t in lines] == [True] + [False] * (len(rows) - 1), "one entry, which hides all of them"
+    assert {t.legendgroup for t in lines} == {"best"}
+
+
 def test_folds_without_a_baseline_have_no_marks_for_it() -> None:
     trials = made_up.trials()
     jobs = [j for j in made_up.jobs(6, trials[6].params, trials[0].params) if j.role == "best"]
