@@ -39,7 +39,7 @@ COLUMNS = 3
 #: So many names of axes fit beside each other.
 LEVEL = 6
 #: Pixels of a row of axes where there are several, and of the names below it.
-ROW_HEIGHT, NAMES_HEIGHT = 250, 60
+ROW_HEIGHT, NAMES_HEIGHT = 260, 75
 #: From the worst rank to the best; both ends are visible on light and dark pages.
 RANKS = [[0.0, "rgb(165,165,165)"], [0.5, "rgb(205,160,110)"], [1.0, "rgb(213,94,0)"]]
 
@@ -205,12 +205,12 @@ def parallel(trials: Sequence[TrialRecord], metric: Metric) -> go.Figure:
             figure.add_vline(
                 x=index, line={"color": "rgba(128,128,128,0.6)", "width": 1}, layer="below", row=row, col=1
             )
-        names = [label(a.name, 28) + (" (log)" if a.log else "") for a in axes]
+        names = [label(a.name, 28).replace(".", ".<br>", 1) + (" (log)" if a.log else "") for a in axes]
         # Texts stand to the right of their axis, so that the last one needs room there; rows of unlike length line up.
         across = {"range": [-0.25, len(rows[0]) - 0.9], "tickvals": list(range(len(axes))), "ticktext": names}
         figure.update_xaxes(across, tickangle=0, showgrid=False, showline=False, ticks="", row=row, col=1)
     figure.update_yaxes(visible=False, range=[-0.08, 1.08])
-    return figure.update_layout(margin={"r": 110, "b": 48})
+    return figure.update_layout(margin={"r": 110, "b": 60})
 
 
 def _rows(count: int) -> list[slice]:

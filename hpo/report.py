@@ -33,8 +33,8 @@ CAPTIONS = {
     "curves": "The metric on validation after every epoch. Dotted curves with a cross were pruned. The star marks the "
     "epoch that gave a trial its value.",
     "scatters": "Value against each searched parameter. Pruned trials (open triangles) were trained for fewer epochs.",
-    "parallel": "One line per trial, from its parameters to its value; orange is better, dotted is pruned. "
-    "Hover for the numbers.",
+    "parallel": "One line per trial, from its parameters to its value, in rows where they are many; orange is better, "
+    "dotted is pruned. Hover for the numbers.",
 }
 #: Ends in the order of the table, with their meaning; see `hpo.records.End`.
 ENDS = {

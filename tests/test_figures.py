@@ -118,7 +118,8 @@ def test_a_parameter_of_one_value_is_left_out_and_named() -> None:
     titles = [axis.title.text for axis in parameter_figures.scatters(trials, F1).select_xaxes()]
     assert titles == ["optimizer.lr", "loss.focal_gamma", "schedule.name"]
     names = parameter_figures.parallel(trials, F1).layout.xaxis.ticktext
-    assert list(names) == ["optimizer.lr (log)", "loss.focal_gamma", "schedule.name", "f1.macro"]
+    broken = ["optimizer.<br>lr (log)", "loss.<br>focal_gamma", "schedule.<br>name", "f1.<br>macro"]
+    assert list(names) == broken, "a line for the group"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_many_parameters_stand_in_rows_that_end_with_the_value(count: int, rows:
     drawn = [dict.fromkeys(names, 0.1 * t.number) for t in made_up.trials()]
     trials = [replace(t, params=p, searched=p) for t, p in zip(made_up.trials(), drawn, strict=True)]
     figure = parameter_figures.parallel(trials, F1)
-    axes = [list(axis.ticktext) for axis in figure.select_xaxes()]
+    axes = [[text.replace("<br>", "") for text in axis.ticktext] for axis in figure.select_xaxes()]
     assert [len(row) - 1 for row in axes] == rows
     assert [name for row in axes for name in row[:-1]] == names and {row[-1] for row in axes} == {"f1.macro"}
     lines = [t for t in figure.data if t.mode == "lines" and t.name.startswith("best")]
