@@ -35,11 +35,18 @@ def measure(objective: Vocabulary | None, name: str) -> Metric | None:
 def near_parameter(key: str, known: Iterable[str]) -> str:
     """`did you mean 'optimizer.lr'?`, or the parameters of the group where nothing is near."""
     known = list(known)
-    hint = nearest(key, known)
+    short = [other for other in known if _abbreviates(other, key) or _abbreviates(key, other)]
+    hint = nearest(short[0] if short else key, known)
     if hint.startswith("did"):
         return hint
     group = key.partition(".")[0]
     return nearest(key, [other for other in known if other.startswith(f"{group}.")] or known)
+
+
+def _abbreviates(short: str, long: str) -> bool:
+    """`optimizer.lr` abbreviates `learning_rate`, which a comparison of letters takes for anything else."""
+    words = long.rpartition(".")[2].split("_")
+    return len(words) > 1 and short.rpartition(".")[2] == "".join(word[:1] for word in words)
 
 
 class Parameters:

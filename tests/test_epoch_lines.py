@@ -90,6 +90,7 @@ def test_the_values_are_those_of_the_line() -> None:
 
 def test_parameters_are_short_lines_by_group() -> None:
     lines = list(parameter_lines(Params.from_flat({**LOOP_DEFAULTS, "optimizer.lr": 0.01})))
-    assert "  optimizer.gradient_clip=1.0 optimizer.lr=0.01 optimizer.weight_decay=0.01" in lines
+    rest = "optimizer.momentum=0.9 optimizer.name=adamw optimizer.weight_decay=0.01"
+    assert f"  optimizer.gradient_clip=1.0 optimizer.lr=0.01 {rest}" in lines
     assert all(line.startswith("  ") and len(line) < 200 for line in lines)
     assert sum(line.count("=") for line in lines) == len(LOOP_DEFAULTS)

@@ -16,11 +16,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from hpo.objective import Epoch, Metric, Vocabulary
+from hpo.objective import LOOP_DEFAULTS, Epoch, Metric, Vocabulary
 from hpo.resolve import resolve as resolve_shipped
 from hpo.schedule import Validation
 from hpo.strict_yaml import DEPTH_LIMIT, SIZE_LIMIT, parse, resolve_scalar
 from hpo.study import NAME, Study, StudyError, Target, differences, read_name
+from hpo.study_parameters import near_parameter
 from objectives import BUILT_IN
 
 
@@ -844,3 +845,15 @@ def test_a_curriculum_may_be_searched_when_the_metric_is_the_loss() -> None:
         .replace("    focal_gamma: {float: [0, 4], step: 0.5}", "    peak_start: {int: [0, 5]}")
     )
     assert "loss.peak_start" in Study.from_text(text, "studies/x.yaml", resolve).space
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("optimizer.learning_rate", "optimizer.lr"),
+        ("optimizer.wd", "optimizer.weight_decay"),
+        ("data.bs", "data.batch_size"),
+    ],
+)
+def test_abbreviations_are_understood(written: str, meant: str) -> None:
+    assert near_parameter(written, LOOP_DEFAULTS) == f"did you mean {meant!r}?"
